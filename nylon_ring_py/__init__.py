@@ -1,0 +1,23 @@
+"""nylon-ring plugins in Python: everything an author imports."""
+
+from nylon_ring_py._core import Callback, Request
+from nylon_ring_py.define import define_plugin
+from nylon_ring_py.entry import Stream
+from nylon_ring_py.errors import CallEndedError, HandlerError, NylonRingError, RegistrationError
+from nylon_ring_py.plugin import Plugin
+from nylon_ring_py.response import Response
+from nylon_ring_py.status import Status
+
+__all__ = [
+    "CallEndedError",
+    "Callback",
+    "HandlerError",
+    "NylonRingError",
+    "Plugin",
+    "RegistrationError",
+    "Request",
+    "Response",
+    "Status",
+    "Stream",
+    "define_plugin",
+]

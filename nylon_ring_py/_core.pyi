@@ -1,0 +1,142 @@
+"""The C extension: requests, callbacks and loaded plugins. It dispatches calls to handlers and carries replies out."""
+
+from collections.abc import Iterable
+from typing import Any, Final, final
+
+from nylon_ring_py.request import Args, Headers
+from nylon_ring_py.response import Payload, Response
+from nylon_ring_py.state import State
+
+SYNC: Final = 1
+"""The entry runs on the host's own thread."""
+RAW: Final = 2
+"""The handler gets the payload as bytes, and no request."""
+GENERATOR: Final = 4
+"""The handler is a generator function: a stream of what it yields, ended when it returns."""
+STREAM: Final = 8
+"""The entry opens a stream that stays open when the handler returns."""
+CALLBACK: Final = 16
+"""The handler takes a callback as its second argument."""
+
+@final
+class Request:
+    """One call as a handler sees it. Fields become Python objects when they are first read.
+
+    The host makes requests; the constructor is for an author's tests.
+
+    Args:
+        method: for example ``GET``.
+        path: for example ``/orders/7``.
+        query: raw, without the question mark.
+        headers: pairs of names and values in order; str is encoded as UTF-8 with surrogateescape.
+        body: the payload.
+        entry: the name the call came in under.
+        sid: the host's number of the call, an unsigned 64-bit integer.
+    """
+
+    def __init__(
+        self,
+        *,
+        method: str = "",
+        path: str = "",
+        query: str = "",
+        headers: Iterable[tuple[str | bytes, str | bytes]] = (),
+        body: bytes = b"",
+        entry: str = "",
+        sid: int = 0,
+    ) -> None: ...
+    @property
+    def method(self) -> str:
+        """The method; '' in a call without metadata."""
+    @property
+    def path(self) -> str:
+        """The path; '' in a call without metadata."""
+    @property
+    def query(self) -> str:
+        """The query as it came, without the question mark; '' in a call without metadata."""
+    @property
+    def entry(self) -> str:
+        """The name of the entry that was called."""
+    @property
+    def body(self) -> bytes:
+        """The payload."""
+    @property
+    def sid(self) -> int:
+        """The host's number of this call or stream."""
+    @property
+    def has_metadata(self) -> bool:
+        """Whether the host passed a method, path, query and headers at all: a raw call has none."""
+    @property
+    def headers_raw(self) -> list[tuple[bytes, bytes]]:
+        """The header pairs as the host passed them."""
+    @property
+    def headers(self) -> Headers:
+        """The headers, with names in any case."""
+    @property
+    def args(self) -> Args:
+        """The query, parsed."""
+    @property
+    def state(self) -> State:
+        """Values kept for this sid until its terminal reply. Of its own in a request made by hand."""
+    def json(self) -> Any:
+        """Decode the body from JSON.
+
+        Raises:
+            HandlerError: `Status.INVALID`, the body is no JSON.
+        """
+    def msgpack(self) -> Any:
+        """Decode the body from MessagePack.
+
+        Raises:
+            HandlerError: `Status.INVALID`, the body is no MessagePack.
+            MissingDependencyError: msgpack is not installed.
+        """
+
+@final
+class Callback:
+    """Answers one call, now or later, from any thread. Dropped unanswered, it answers `Status.ERR` by itself."""
+
+    @property
+    def sid(self) -> int:
+        """The host's number of the call."""
+    def __call__(self, data: Payload | Response = None, status: int = ...) -> bool:
+        """Answer the call.
+
+        Args:
+            data: bytes-like as it is, str in UTF-8, None for an empty payload, or a `Response`.
+            status: any status that can be sent, `Status.OK` by default; a `Response` brings its own.
+
+        Returns:
+            True when the answer was taken, False when the call was already answered.
+
+        Raises:
+            TypeError: data is none of these.
+            ValueError: the status cannot be sent.
+        """
+
+@final
+class Instance:
+    """One loaded plugin: what it can ask of its host. Made by the core."""
+
+    def send_result(self, sid: int, status: int, data: Payload | Response) -> bool:
+        """Send a reply or a frame.
+
+        Args:
+            sid: an open call or stream.
+            status: the number of a status that can be sent.
+            data: bytes-like, str in UTF-8, or None for an empty payload.
+
+        Returns:
+            True when it was taken, False when the call or stream has ended.
+
+        Raises:
+            LookupError: this plugin has never had such a sid.
+        """
+    def state_set(self, sid: int, key: str, value: bytes) -> None:
+        """Keep a value until the terminal reply.
+
+        Raises:
+            CallEndedError: that reply is out already.
+        """
+    def state_get(self, sid: int, key: str) -> bytes | None:
+        """Give the value kept under a key, or None."""

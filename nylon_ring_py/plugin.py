@@ -1,0 +1,346 @@
+"""The object an author makes once per file: it collects handlers and hooks, and speaks for the loaded plugin."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+
+from nylon_ring_py._signature import Subject, location
+from nylon_ring_py.entry import Entry, Options, check_hook, check_name, make_entry
+from nylon_ring_py.errors import NotBoundError
+from nylon_ring_py.settings import DEFAULT_SHUTDOWN_TIMEOUT_S, Settings
+from nylon_ring_py.state import State
+from nylon_ring_py.status import Status, sendable_status
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+    from nylon_ring_py._core import Instance
+    from nylon_ring_py._handlers import CloseHook, DataHook, DuplexHandler, Handler, Hook, RawHandler, SyncHandler
+    from nylon_ring_py.response import Payload, Response
+
+
+class Plugin:
+    """A nylon-ring plugin. Every decorator gives the function back unchanged, so it stays callable by hand.
+
+    Args:
+        name: what hosts see as the plugin's name; it names the logger ``nylon_ring.<name>`` too.
+        version: what hosts see as its version.
+        workers: worker threads, 1 to 1024; None for `settings.default_workers`.
+        max_pending: calls that may wait for a worker, before new ones are refused; None for
+            `settings.DEFAULT_MAX_PENDING`.
+        executor: comes in a later version.
+        config: anything; kept as the attribute `config`.
+        shutdown_timeout_s: seconds to wait at shutdown for handlers that are running, 0 to 1,000,000.
+
+    Raises:
+        TypeError: an argument has the wrong type.
+        ValueError: an argument is out of range.
+        NotSupportedYetError: executor was given.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        version: str = "0.0.0",
+        *,
+        workers: int | None = None,
+        max_pending: int | None = None,
+        executor: object = None,
+        config: object = None,
+        shutdown_timeout_s: float = DEFAULT_SHUTDOWN_TIMEOUT_S,
+    ) -> None:
+        self.name = _checked_text("name", name)
+        self.version = _checked_text("version", version)
+        self._settings = Settings(
+            workers=workers, max_pending=max_pending, shutdown_timeout_s=shutdown_timeout_s, config=config
+        )
+        if executor is not None:
+            Subject(f"plugin {name!r}", type(self)).postpone("executor=", "set workers= to size the plugin's own pool")
+        self._entries: dict[str, Entry] = {}
+        self._init_hooks: list[Callable[[], object]] = []
+        self._shutdown_hooks: list[Callable[[], object]] = []
+        self._stream_data: Callable[[int, bytes], object] | None = None
+        self._stream_close: Callable[[int], object] | None = None
+        self._instance: Instance | None = None
+
+    @property
+    def entries(self) -> Mapping[str, Entry]:
+        """The registered entries by name, in the order of registration; read-only."""
+        return MappingProxyType(self._entries)
+
+    @property
+    def workers(self) -> int:
+        """Worker threads."""
+        return self._settings.workers
+
+    @property
+    def max_pending(self) -> int:
+        """Calls that may wait for a worker."""
+        return self._settings.max_pending
+
+    @property
+    def shutdown_timeout_s(self) -> float:
+        """Seconds to wait at shutdown for handlers that are running."""
+        return self._settings.shutdown_timeout_s
+
+    @property
+    def config(self) -> Any:
+        """What the author passed as config."""
+        return self._settings.config
+
+    def handle(
+        self,
+        entry: str,
+        *,
+        stream: bool = False,
+        timeout_s: float | None = None,
+        executor: object = None,
+        codec: str | None = None,
+        borrow: bool = False,
+    ) -> Callable[[Handler], Handler]:
+        """Register a handler that runs on a worker thread, where blocking code is fine.
+
+        It takes a `Request`, and a `Callback` if it names a parameter ``callback`` or annotates one so. It returns
+        bytes-like, str, None or a `Response`; a generator function yields such frames, and the stream ends with it.
+
+        Args:
+            entry: the name hosts call; one name space for all kinds of entry.
+            stream: leave the stream open when the handler returns; None sends nothing then.
+            timeout_s: comes in a later version.
+            executor: comes in a later version.
+            codec: comes in a later version.
+            borrow: for synchronous entries only.
+
+        Returns:
+            The decorator.
+
+        Raises:
+            RegistrationError: by the decorator, with the function's file and line and the reason.
+            NotSupportedYetError: by the decorator, for what a later version brings.
+        """
+        return self._registrar(
+            entry,
+            Options(stream=stream, timeout_s=timeout_s, executor=executor, codec=codec, borrow=borrow),
+        )
+
+    def handle_sync(
+        self,
+        entry: str,
+        *,
+        timeout_s: None = None,
+        executor: None = None,
+        codec: str | None = None,
+        borrow: bool = False,
+    ) -> Callable[[SyncHandler], SyncHandler]:
+        """Register a handler that runs on the host's own thread: for tiny work only, since the host waits.
+
+        Args:
+            entry: the name hosts call.
+            timeout_s: cannot be kept here; raises.
+            executor: does not fit here; raises.
+            codec: comes in a later version.
+            borrow: comes in a later version.
+
+        Returns:
+            The decorator. It raises as that of `handle`, and for generators and async def.
+        """
+        return self._registrar(
+            entry, Options(sync=True, timeout_s=timeout_s, executor=executor, codec=codec, borrow=borrow)
+        )
+
+    def handle_raw(
+        self,
+        entry: str,
+        *,
+        sync: bool = False,
+        stream: bool = False,
+        timeout_s: float | None = None,
+        executor: object = None,
+        codec: str | None = None,
+        borrow: bool = False,
+    ) -> Callable[[RawHandler], RawHandler]:
+        """Register a handler that takes the payload as bytes, and no request.
+
+        Args:
+            entry: the name hosts call.
+            sync: run on the host's own thread, as `handle_sync` does.
+            stream: as for `handle`.
+            timeout_s: as for `handle`.
+            executor: as for `handle`.
+            codec: as for `handle`.
+            borrow: as for `handle_sync`.
+
+        Returns:
+            The decorator; it raises as that of `handle`.
+        """
+        return self._registrar(
+            entry,
+            Options(
+                raw=True,
+                sync=sync,
+                stream=stream,
+                timeout_s=timeout_s,
+                executor=executor,
+                codec=codec,
+                borrow=borrow,
+            ),
+        )
+
+    def stream(self, entry: str) -> Callable[[DuplexHandler], DuplexHandler]:
+        """Register a duplex handler that gets a `Stream`. Comes in a later version: the decorator raises."""
+
+        def register(function: DuplexHandler) -> DuplexHandler:
+            Subject(f"entry {entry!r}", function).postpone(
+                "@plugin.stream", "use handle(entry, stream=True) with stream_data and stream_close"
+            )
+
+        return register
+
+    def stream_data(self, function: DataHook) -> DataHook:
+        """Register the function that gets ``(sid, data)`` for every frame a host sends into an open stream.
+
+        Raises:
+            RegistrationError: it takes something else, or there is one already.
+        """
+        self._check_single("stream_data", function, ("sid", "data"), self._stream_data)
+        self._stream_data = function
+        return function
+
+    def stream_close(self, function: CloseHook) -> CloseHook:
+        """Register the function that gets ``(sid)`` when a host closes its end of an open stream.
+
+        The stream ends when the function returns, unless it has ended before.
+
+        Raises:
+            RegistrationError: it takes something else, or there is one already.
+        """
+        self._check_single("stream_close", function, ("sid",), self._stream_close)
+        self._stream_close = function
+        return function
+
+    def on_init(self, function: Hook) -> Hook:
+        """Register a function to run when a host has loaded the plugin, before the first call; in order of
+        registration. If it raises, the load fails.
+
+        Raises:
+            RegistrationError: it takes arguments.
+        """
+        self._check_hook("on_init", function, ())
+        self._init_hooks.append(function)
+        return function
+
+    def on_shutdown(self, function: Hook) -> Hook:
+        """Register a function to run when a host unloads the plugin, after the last call; the one registered last
+        runs first, as with atexit. One that raises is logged, and the others still run.
+
+        Raises:
+            RegistrationError: it takes arguments.
+        """
+        self._check_hook("on_shutdown", function, ())
+        self._shutdown_hooks.append(function)
+        return function
+
+    def send_result(self, sid: int, status: int = Status.OK, data: Payload | Response = None) -> bool:
+        """Answer an open call, or send a frame of an open stream, from any thread.
+
+        Args:
+            sid: the call or stream, from `Request.sid`.
+            status: any that can be sent. A unary call ends with the first; a stream with the first that is not OK.
+            data: bytes-like as it is, str in UTF-8, None for an empty payload.
+
+        Returns:
+            True when it was taken; False, and nothing is sent, when the call or stream has ended.
+
+        Raises:
+            NotBoundError: no host has loaded the plugin.
+            LookupError: the plugin has never had such a sid.
+            ValueError: the status cannot be sent.
+        """
+        if status is not Status.OK:
+            status = sendable_status(status)
+        return self._bound_instance("send_result").send_result(sid, int(status), data)
+
+    def state(self, sid: int) -> State:
+        """The state of an open call or stream.
+
+        Args:
+            sid: the call or stream, from `Request.sid`.
+
+        Returns:
+            The same values as `Request.state` of that call.
+
+        Raises:
+            NotBoundError: no host has loaded the plugin.
+        """
+        return State(self._bound_instance("state"), sid)
+
+    def __repr__(self) -> str:
+        return f"Plugin({self.name!r}, {self.version!r}, entries={list(self._entries)!r})"
+
+    def _bind(self, instance: Instance) -> None:
+        """Tie the plugin to the one instance that a host has loaded; from now on nothing can be registered."""
+        if self._instance is not None:
+            raise RuntimeError(
+                f"plugin {self.name!r} is loaded already, and one Plugin object serves one load: make it in the "
+                "plugin's own module, of which every load has its own, and not in an installed library"
+            )
+        self._instance = instance
+
+    def _unbind(self) -> None:
+        self._instance = None
+
+    def _bound_instance(self, method: str) -> Instance:
+        if self._instance is None:
+            raise NotBoundError(
+                f"plugin.{method}() was called outside a host: plugin {self.name!r} is not loaded, so there is nobody "
+                "to send to. Call it from handlers, from on_init on, and not after shutdown"
+            )
+        return self._instance
+
+    def _registrar(self, entry: str, options: Options) -> Callable[[Any], Any]:
+        """The decorator behind every kind of entry."""
+        if callable(entry):  # the decorator's parentheses were forgotten: nothing would ever be registered
+            check_name(entry, Subject("decorator", entry))
+
+        def register(function: Callable[..., Any]) -> Callable[..., Any]:
+            made = make_entry(entry, function, options)
+            subject = Subject(f"entry {entry!r}", function)
+            self._check_open(subject)
+            other = self._entries.get(entry)
+            if other is not None:
+                subject.refuse(
+                    f"the name is taken by {location(other.function)}; all kinds of entry share one name space"
+                )
+            self._entries[entry] = made
+            return function
+
+        return register
+
+    def _check_hook(self, what: str, function: Callable[..., Any], arguments: tuple[str, ...]) -> None:
+        check_hook(what, function, arguments)
+        self._check_open(Subject(what, function))
+
+    def _check_single(
+        self, what: str, function: Callable[..., Any], arguments: tuple[str, ...], other: Callable[..., Any] | None
+    ) -> None:
+        self._check_hook(what, function, arguments)
+        if other is not None:
+            Subject(what, function).refuse(f"a plugin has one {what} function, and it has {location(other)} already")
+
+    def _check_open(self, subject: Subject) -> None:
+        if self._instance is not None:
+            subject.refuse("the plugin is loaded already: register everything while its module is imported")
+
+
+def _checked_text(what: str, text: str) -> str:
+    if not isinstance(text, str):
+        raise TypeError(f"the {what} of a plugin is a str, not {type(text).__name__}")
+    if not text or "\0" in text:
+        raise ValueError(f"the {what} of a plugin is {text!r}, but it can neither be empty nor have a NUL")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"the {what} of a plugin is {text!r}, but hosts read UTF-8, which has no surrogates") from None
+    return text
