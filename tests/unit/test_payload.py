@@ -1,0 +1,167 @@
+"""The payload's bytes: the Python writer and the C reader agree, and the reader survives every damage."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from build_fixtures import compile_reader, compile_stub, run_reader
+
+from nylon_ring_py.build.elf import ElfImage, add_payload
+from nylon_ring_py.build.errors import BuildError
+from nylon_ring_py.build.payload import (
+    decode_payload,
+    encode_payload,
+    pack_archive,
+    read_payload,
+    unpack_archive,
+)
+
+BOOT = {"name": "plug", "version": "1.0", "python": "/opt/pyth\udcffn"}
+FILES = {"plug.py": b"x = 1\n", "empty": b"", "data/blob.bin": bytes(range(256)) * 40, "ünï.txt": b"u"}
+HEADER = 80
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return compile_reader(tmp_path_factory.mktemp("reader"))
+
+
+@pytest.fixture(scope="module")
+def stub(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    return compile_stub(tmp_path_factory.mktemp("stub")).read_bytes()
+
+
+@pytest.fixture(scope="module")
+def payload() -> bytes:
+    return encode_payload(BOOT, {"format": 1, "plugin": {"name": "plug"}}, pack_archive(FILES))
+
+
+def test_round_trip(payload: bytes, stub: bytes, tmp_path: Path) -> None:
+    plugin = tmp_path / "plugin.so"
+    plugin.write_bytes(add_payload(stub, payload))
+    found = read_payload(plugin)
+    assert found.boot == BOOT
+    assert found.manifest == {"format": 1, "plugin": {"name": "plug"}}
+    assert found.files == FILES
+
+
+def test_archive_is_read_in_a_few_lines() -> None:
+    archive = pack_archive(FILES)
+    start = 4 + int.from_bytes(archive[:4], "little")
+    fields = archive[4:start].decode().split("\0")
+    for path, offset, size in zip(fields[0::3], fields[1::3], fields[2::3], strict=False):
+        assert archive[start + int(offset) : start + int(offset) + int(size)] == FILES[path]
+
+
+def test_empty_archive() -> None:
+    assert unpack_archive(pack_archive({})) == {}
+
+
+def test_archive_does_not_depend_on_the_order_of_the_files() -> None:
+    assert pack_archive(FILES) == pack_archive(dict(reversed(FILES.items())))
+
+
+@pytest.mark.parametrize("path", ["", "/etc/passwd", "a/../b", "a//b", "./a", "a\0b"])
+def test_bad_paths(path: str) -> None:
+    with pytest.raises(BuildError, match="cannot be a file's path"):
+        pack_archive({path: b""})
+
+
+@pytest.mark.parametrize("cut", [0, 3, 10, 60])
+def test_damaged_archive(cut: int) -> None:
+    with pytest.raises(BuildError, match="damaged|truncated"):
+        unpack_archive(pack_archive(FILES)[:cut])
+
+
+def test_nul_in_boot_record() -> None:
+    with pytest.raises(BuildError, match="NUL"):
+        encode_payload({"name": "a\0b"}, {}, pack_archive({}))
+
+
+def test_read_payload_names_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "text.so"
+    path.write_bytes(b"no ELF")
+    with pytest.raises(BuildError, match=r"text\.so: not a 64-bit"):
+        read_payload(path)
+
+
+def _signed(payload: bytearray) -> None:
+    struct.pack_into("<I", payload, 72, zlib.crc32(payload[HEADER:]))
+
+
+def _put(format_: str, offset: int, value: object) -> Callable[[bytearray], None]:
+    return lambda payload: struct.pack_into(format_, payload, offset, value)
+
+
+def _boot_without_end(payload: bytearray) -> None:
+    size = struct.unpack_from("<Q", payload, 32)[0]
+    struct.pack_into("<Q", payload, 32, size - 1)
+    _signed(payload)
+
+
+def _odd_boot(payload: bytearray) -> None:
+    payload[payload.index(0, HEADER)] = ord("x")
+    _signed(payload)
+
+
+DAMAGES: dict[str, tuple[Callable[[bytearray], None], str]] = {
+    "magic": (_put("<8s", 0, b"NYLONXX\x01"), "magic"),
+    "format": (_put("<I", 8, 2), "format 2"),
+    "header size": (_put("<I", 12, 79), "79 bytes"),
+    "total": (_put("<Q", 16, 81), "81 bytes"),
+    "boot before header": (_put("<Q", 24, 8), "boot record"),
+    "boot overflows": (_put("<Q", 32, 2**64 - 1), "boot record"),
+    "manifest offset": (_put("<Q", 40, 2**64 - 16), "manifest"),
+    "archive size": (_put("<Q", 64, 2**40), "archive"),
+    "crc": (_put("<I", 72, 1), "CRC-32"),
+    "a byte": (_put("<B", 200, 255), "CRC-32"),
+    "boot end": (_boot_without_end, "pairs of strings"),
+    "boot odd": (_odd_boot, "pairs of strings"),
+}
+
+
+@pytest.mark.parametrize(("damage", "text"), DAMAGES.values(), ids=DAMAGES.keys())
+def test_damage_is_told_by_the_c_reader(
+    damage: Callable[[bytearray], None], text: str, payload: bytes, stub: bytes, reader: Path, tmp_path: Path
+) -> None:
+    damaged = bytearray(payload)
+    damage(damaged)
+    plugin = tmp_path / "plugin.so"
+    plugin.write_bytes(add_payload(stub, bytes(damaged)))
+    done = run_reader(reader, plugin)
+    assert done.returncode == 1, done.stderr
+    assert text in done.stderr.decode()
+    assert "nylon-ring build-plugin" in done.stderr.decode()
+    assert done.stderr.count(b"\n") == 1
+    with pytest.raises(BuildError):
+        decode_payload(bytes(damaged))
+
+
+def test_truncation_after_load_is_an_error_and_no_signal(stub: bytes, reader: Path, tmp_path: Path) -> None:
+    payload = encode_payload(BOOT, {}, pack_archive({"blob": b"x" * 100_000}))
+    plugin = tmp_path / "plugin.so"
+    plugin.write_bytes(add_payload(stub, payload))
+    section = ElfImage(plugin.read_bytes()).find(".nylon.payload")
+    assert section is not None
+    for keep in (section.offset, section.offset + 4096, section.offset + 70_000):
+        plugin.write_bytes(add_payload(stub, payload))
+        done = run_reader(reader, plugin, str(keep))
+        assert done.returncode == 1, (keep, done.stderr)
+        assert b"truncated" in done.stderr
+
+
+@pytest.mark.parametrize(("address", "size"), [(2**64 - 8, 200), (4096, 2**64 - 1), (2**63, 2**63), (2**40, 500)])
+def test_impossible_reference(address: int, size: int, payload: bytes, stub: bytes, reader: Path, tmp_path: Path) -> None:
+    image = bytearray(add_payload(stub, payload))
+    section = ElfImage(bytes(image)).find(".nylon.ref")
+    assert section is not None
+    struct.pack_into("<QQ", image, section.offset + 16, address, size)
+    plugin = tmp_path / "plugin.so"
+    plugin.write_bytes(image)
+    done = run_reader(reader, plugin)
+    assert done.returncode == 1, done.stderr
+    assert b"impossible" in done.stderr or b"truncated" in done.stderr
