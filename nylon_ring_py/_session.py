@@ -1,0 +1,235 @@
+"""One loaded plugin as the core sees it: from its archive to its entries, and back to nothing. Needs the GIL."""
+
+from __future__ import annotations
+
+import sys
+
+from nylon_ring_py.errors import PluginLookupError, describe_exception
+from nylon_ring_py.logs import ExceptionLog
+from nylon_ring_py.plugin import Plugin
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import traceback
+    from collections.abc import Callable, Mapping
+    from types import ModuleType
+    from typing import Any
+
+    from nylon_ring_py._core import Instance
+    from nylon_ring_py._importer import PluginImporter
+
+
+def prepare_runtime() -> None:
+    """Make a fresh interpreter that is ours fit for plugins. Called once, on the thread that started it."""
+    import threading  # noqa: F401  # its main thread is the one that imports it first, and that must outlive the others
+
+    for stream in (sys.stdout, sys.stderr):  # None where the host has closed the descriptor
+        reconfigure = getattr(stream, "reconfigure", None)  # a sitecustomize may have put anything there
+        if reconfigure is not None:
+            reconfigure(line_buffering=True)
+
+
+def start(instance: Instance, archive: bytes, boot: Mapping[str, str], origin: str) -> Session:
+    """Import a plugin from its archive and bind it to its instance.
+
+    Args:
+        instance: the loaded plugin's way to its host.
+        archive: the plugin's files.
+        boot: the boot record: `module` and `object` say where the Plugin is, `name` what the plugin is called.
+        origin: the path of the plugin file, for tracebacks and messages.
+
+    Returns:
+        The session.
+
+    Raises:
+        PluginLookupError: the boot record is incomplete, or names something that is no Plugin.
+        BaseException: whatever the plugin's module raises. In every case all is undone.
+    """
+    from nylon_ring_py._importer import PluginImporter
+
+    module_name, object_name = _boot_value(boot, "module", origin), _boot_value(boot, "object", origin)
+    name = boot.get("name") or module_name
+    importer = PluginImporter(archive=archive, name=name, module=module_name, origin=origin)
+    try:
+        plugin = _find_plugin(importer.load(), object_name, origin)
+        session = Session(plugin, importer)
+        plugin._bind(instance)
+        return session
+    except BaseException:
+        log = ExceptionLog(name)
+        _run_exit_callbacks(importer, log)
+        _attempt(log, "unloading the plugin's modules", importer.unload)
+        raise
+
+
+def failure_text(exc: BaseException) -> str:
+    """Explain why a plugin could not start, for stderr. Never raises.
+
+    Args:
+        exc: what `start` or `Session.run_init` raised.
+
+    Returns:
+        The traceback from the plugin's own frames on, then the prefix and sys.path it was run with.
+    """
+    try:
+        import traceback
+
+        explained = traceback.TracebackException.from_exception(exc)
+        _drop_own_frames(explained, set())
+        lines = "".join(explained.format())
+    except BaseException as broken:
+        message = describe_exception(exc)[1].decode()
+        lines = f"{message}\n(its traceback cannot be shown: {type(broken).__name__})\n"
+    path = "".join(f"  {entry}\n" for entry in sys.path)
+    return f"{lines}Python {sys.version.split()[0]}, prefix {sys.prefix}, sys.path:\n{path}"
+
+
+class Session:
+    """A bound plugin and the importer that holds its modules.
+
+    Args:
+        plugin: what the importer's module holds.
+        importer: has loaded it.
+    """
+
+    def __init__(self, plugin: Plugin, importer: PluginImporter) -> None:
+        self._plugin: Plugin | None = plugin
+        self._importer: PluginImporter | None = importer
+        self._log = ExceptionLog(plugin.name)
+        self.stream_data = plugin._stream_data
+        self.stream_close = plugin._stream_close
+        self.workers = plugin.workers
+        self.max_pending = plugin.max_pending
+        self.shutdown_timeout_s = plugin.shutdown_timeout_s
+
+    describe_exception = staticmethod(describe_exception)
+
+    def entries(self) -> list[tuple[str, int, Callable[..., Any]]]:
+        """The entries as the core wants them: name, flags, and what to call by position."""
+        return [] if self._plugin is None else [(e.name, e.flags, e.call) for e in self._plugin.entries.values()]
+
+    def log_exception(self, where: str, sid: int | None, exc: BaseException) -> None:
+        """Write an exception to the plugin's log. Never raises.
+
+        Args:
+            where: what raised, for example ``entry 'feed'``.
+            sid: the call, or None where there was none.
+            exc: what was raised.
+        """
+        self._log.exception(where, sid, exc)
+
+    def run_init(self) -> None:
+        """Run the on_init hooks in order.
+
+        Raises:
+            BaseException: what a hook raised. The later ones are left out, and the plugin's atexit callbacks have
+                run; `unload` comes next.
+        """
+        if self._plugin is None:
+            return
+        try:
+            for hook in self._plugin._init_hooks:
+                hook()
+        except BaseException:
+            self._leave()
+            raise
+
+    def run_shutdown(self) -> None:
+        """Run the on_shutdown hooks, the last one first, then the plugin's atexit callbacks; then flush logging and
+        the standard streams. What fails is logged, and the rest still runs. Never raises.
+        """
+        if self._plugin is None:
+            return
+        for hook in reversed(self._plugin._shutdown_hooks):
+            _attempt(self._log, f"on_shutdown {getattr(hook, '__qualname__', hook)}", hook)
+        self._leave()
+
+    def unload(self) -> None:
+        """Let the plugin go: its binding, its modules, every reference from here. A second call does nothing."""
+        import gc
+
+        plugin, importer = self._plugin, self._importer
+        self._plugin = self._importer = self.stream_data = self.stream_close = None
+        if plugin is not None:
+            plugin._unbind()
+        if importer is not None:
+            _attempt(self._log, "unloading the plugin's modules", importer.unload)
+        del plugin, importer
+        gc.collect()
+
+    def _leave(self) -> None:
+        if self._importer is not None:
+            _run_exit_callbacks(self._importer, self._log)
+        self._log.flush()
+        _flush_logging(self._log)
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None and not getattr(stream, "closed", False):
+                _attempt(self._log, "flushing the standard streams", stream.flush)
+
+
+def _boot_value(boot: Mapping[str, str], key: str, origin: str) -> str:
+    value = boot.get(key)
+    if not value:
+        raise PluginLookupError(f"the boot record of {origin} has no {key!r}: build the plugin again")
+    return value
+
+
+def _find_plugin(module: ModuleType, object_name: str, origin: str) -> Plugin:
+    found: object = module
+    for attribute in object_name.split("."):
+        try:
+            found = getattr(found, attribute)
+        except AttributeError:
+            held = [name for name, value in vars(module).items() if isinstance(value, Plugin)]
+            raise PluginLookupError(
+                f"{origin} was built for the object {object_name!r}, but its module has none when it runs under this "
+                f"host (it has the Plugin objects: {', '.join(held) or 'none'}); make it at the module's top level"
+            ) from None
+    if not isinstance(found, Plugin):
+        raise PluginLookupError(
+            f"{object_name!r} in {origin} is a {type(found).__name__}, not a nylon_ring_py.Plugin; build it again with "
+            "FILE:OBJECT naming the Plugin"
+        )
+    return found
+
+
+def _run_exit_callbacks(importer: PluginImporter, log: ExceptionLog) -> None:
+    for exc in importer.run_exit_callbacks():
+        log.exception("an atexit callback", None, exc)
+
+
+def _attempt(log: ExceptionLog, what: str, step: Callable[[], object]) -> None:
+    try:
+        step()
+    except BaseException as exc:
+        log.exception(what, None, exc)
+
+
+def _flush_logging(log: ExceptionLog) -> None:
+    """Flush every handler that a logger has; they stay open, since a host that is itself Python may own them."""
+    logging = sys.modules.get("logging")
+    if logging is None:
+        return
+    loggers = [logging.root, *logging.root.manager.loggerDict.values()]
+    handlers = {id(each): each for logger in loggers for each in getattr(logger, "handlers", ())}
+    for handler in handlers.values():
+        _attempt(log, "flushing a logging handler", handler.flush)
+
+
+_OWN_FILES = tuple(__file__.replace("_session.py", name) for name in ("_session.py", "_importer.py"))
+
+
+def _drop_own_frames(explained: traceback.TracebackException, seen: set[int]) -> None:
+    """Remove the frames of this file, the importer and importlib, in causes, contexts and groups too."""
+    if id(explained) in seen:
+        return
+    seen.add(id(explained))
+    explained.stack[:] = [
+        frame
+        for frame in explained.stack
+        if frame.filename not in _OWN_FILES and not frame.filename.startswith("<frozen importlib")
+    ]
+    related = (explained.__cause__, explained.__context__, *(getattr(explained, "exceptions", None) or ()))
+    for other in related:
+        if other is not None:
+            _drop_own_frames(other, seen)
