@@ -81,9 +81,7 @@ def test_the_root_logger_is_left_alone(log: ExceptionLog, written: _Records) -> 
     assert (logging.root.level, logging.root.handlers) == before
 
 
-def test_a_flood_is_counted_and_the_count_is_written_later(
-    log: ExceptionLog, written: _Records, clock: _Clock
-) -> None:
+def test_a_flood_is_counted_and_the_count_is_written_later(log: ExceptionLog, written: _Records, clock: _Clock) -> None:
     for sid in range(7):
         log.exception("entry 'a'", sid, _raised("x"))
     assert written.messages == ["entry 'a' raised ValueError (sid 0)", "entry 'a' raised ValueError (sid 1)"]

@@ -223,7 +223,7 @@ def test_a_function_of_callbacks_is_no_callback(plugin: Plugin) -> None:
     def handler(req: Any, answer: Callable[[Callback], None]) -> None: ...
 
     with pytest.raises(RegistrationError, match="nothing fills answer"):
-        plugin.handle("x")(handler)
+        plugin.handle("x")(handler)  # type: ignore[type-var]
 
 
 def _plain(req: Any) -> Any:
@@ -256,7 +256,8 @@ def test_a_decorated_generator_function_is_a_stream(plugin: Plugin) -> None:
         def __call__(self, req: Any) -> Iterator[str]:
             yield "a"
 
-    for i, function in enumerate((_decorated(frames), functools.partial(frames), Frames())):
+    functions: list[Any] = [_decorated(frames), functools.partial(frames), Frames()]
+    for i, function in enumerate(functions):
         plugin.handle(str(i))(function)
         assert plugin.entries[str(i)].flags == GENERATOR
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -18,7 +18,7 @@ RAW = [(b"Accept", b"text/html"), (b"X-Tag", b"one"), (b"accept", b"*/*"), (b"X-
 
 
 @pytest.fixture
-def without(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def without(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Make libraries look as if they were not installed."""
     monkeypatch.setattr(request, "_json_loads", None)
 
@@ -26,7 +26,7 @@ def without(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         for name in names:
             monkeypatch.setitem(sys.modules, name, None)
 
-    yield hide
+    return hide
 
 
 def test_a_header_is_found_in_any_case_and_the_first_one_wins() -> None:
@@ -138,13 +138,13 @@ class _Msgpack:
 
 
 def test_msgpack_decodes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "msgpack", _Msgpack({"a": 1}))  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "msgpack", _Msgpack({"a": 1}))
     assert decode_msgpack(b"\x81") == ({"a": 1}, b"\x81")
 
 
 @pytest.mark.parametrize("error", [ValueError("incomplete"), _UnpackException("incomplete")])
 def test_what_is_no_msgpack_is_invalid(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
-    monkeypatch.setitem(sys.modules, "msgpack", _Msgpack(error))  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "msgpack", _Msgpack(error))
     with pytest.raises(HandlerError, match="the body is no MessagePack: incomplete") as caught:
         decode_msgpack(b"\x81")
     assert caught.value.status is Status.INVALID

@@ -1,0 +1,132 @@
+"""What authors write and a type checker must accept. Checked by `mypy --strict`, never run."""
+
+from collections.abc import Generator, Iterator
+from typing import assert_type
+
+from nylon_ring_py import Callback, HandlerError, Plugin, Request, Response, Status, Stream, define_plugin
+from nylon_ring_py.request import Args, Headers
+from nylon_ring_py.state import State
+
+plugin = Plugin("typed", version="1.0.0", workers=4, max_pending=100, shutdown_timeout_s=2)
+
+
+@plugin.handle("unary")
+def unary(req: Request) -> bytes:
+    assert_type(req.path, str)
+    assert_type(req.args, Args)
+    assert_type(req.args.first("a"), str | None)
+    assert_type(req.headers, Headers)
+    assert_type(req.headers.get("Host"), str | None)
+    assert_type(req.headers.get("Host", ""), str)
+    assert_type(req.state, State)
+    assert_type(req.state.get("k"), bytes | None)
+    return req.body
+
+
+assert_type(unary(Request(path="/", headers=[("a", b"b")])), bytes)
+
+
+@plugin.handle("text")
+def text(req: Request) -> str:
+    if not req.path:
+        raise HandlerError(Status.INVALID, "no path")
+    return f"OK: {req.path}"
+
+
+@plugin.handle("nothing")
+def nothing(req: Request) -> None: ...
+
+
+@plugin.handle("view")
+def view(req: Request) -> memoryview | bytearray:
+    return memoryview(req.body)
+
+
+@plugin.handle("either")
+def either(req: Request) -> Response | str | None:
+    return Response("no", Status.UNSUPPORTED)
+
+
+@plugin.handle("later")
+def later(req: Request, callback: Callback) -> None:
+    assert_type(callback(b"now", status=Status.OK), bool)
+    assert_type(callback.sid, int)
+
+
+@plugin.handle("later_first")
+def later_first(answer: Callback, req: Request) -> None: ...
+
+
+@plugin.handle("later_keyword")
+def later_keyword(req: Request, *, callback: Callback) -> None: ...
+
+
+@plugin.handle("feed")
+def feed(req: Request) -> Iterator[str]:
+    yield "frame"
+
+
+@plugin.handle("feed_mixed")
+def feed_mixed(req: Request) -> Generator[bytes | Response, None, None]:
+    yield b"frame"
+    yield Response(b"bye", Status.STREAM_END)
+
+
+@plugin.handle("open", stream=True)
+def opened(req: Request) -> None: ...
+
+
+@plugin.handle_sync("ping")
+def ping(req: Request) -> bytes:
+    return b"pong"
+
+
+@plugin.handle_raw("echo")
+def echo(payload: bytes) -> bytes:
+    return payload
+
+
+@plugin.handle_raw("echo_now", sync=True)
+def echo_now(payload: bytes) -> memoryview:
+    return memoryview(payload)
+
+
+@plugin.handle_raw("frames")
+def frames(payload: bytes) -> Iterator[bytes]:
+    yield payload
+
+
+@plugin.stream("chat")
+def chat(stream: Stream) -> None: ...
+
+
+@plugin.stream_data
+def data(sid: int, frame: bytes) -> None:
+    assert_type(plugin.send_result(sid, Status.OK, frame), bool)
+    plugin.state(sid).set("last", frame)
+
+
+@plugin.stream_close
+def close(sid: int) -> None:
+    plugin.send_result(sid, Status.STREAM_END)
+
+
+@plugin.on_init
+def init() -> None: ...
+
+
+@plugin.on_shutdown
+def bye() -> None: ...
+
+
+made = define_plugin(
+    "made",
+    init=init,
+    shutdown=bye,
+    entries={"unary": unary, "feed": feed, "later": later},
+    sync_entries={"ping": ping},
+    raw_entries={"echo": echo, "frames": frames},
+    stream_entries={"open": opened},
+    stream_handlers={"data": data, "close": close},
+)
+assert_type(made, Plugin)
