@@ -1,0 +1,77 @@
+/* `nrhost drive`: what its files share. One verb is one function of the shape `verb`. */
+#ifndef NRHOST_DRIVE_H
+#define NRHOST_DRIVE_H
+
+#include <pthread.h>
+
+#include "nrhost.h"
+#include "text.h"
+
+/* Writes its answer's members, or json_fail. May run on any thread, beside others. */
+typedef void verb(const command *c, json *out);
+
+int drive_main(void);
+/* Ends the thread that watches the limits: a process whose main thread leaves by pthread_exit waits for it. */
+void drive_watch_stop(void);
+
+/* ---- places.c: the thread a verb runs on ---- */
+void place_run(verb *run, const char *line, json *out);
+verb verb_join;
+/* Starts a thread with a stack of `stack` bytes (0: the usual). 0 or an errno. */
+int place_thread(pthread_t *thread, size_t stack, void *(*run)(void *), void *given);
+
+/* ---- drive_plugins.c: loaded plugins by name ---- */
+typedef struct plugin_slot {
+    char name[64];
+    nrhost *host;
+    int references; /* one while it is in the list, one for each verb that uses it */
+    struct plugin_slot *next;
+} plugin_slot;
+
+/* The plugin that `plugin=` names ("main" without); NULL after json_fail. Give it back with plugin_done. */
+plugin_slot *plugin_find(const command *c, json *out);
+void plugin_done(plugin_slot *slot);
+void plugins_unload_all(void);
+/* The plugin_ctx that `ctx=` asks for; the plugin's own without. */
+void *plugin_ctx_of(const command *c, const nrhost *host);
+verb verb_load, verb_init, verb_info, verb_shutdown, verb_unload, verb_ledger, verb_ledger_reset, verb_state_get,
+    verb_state_count;
+
+/* ---- drive_fields.c: a request out of a command ---- */
+typedef struct fields {
+    nrhost_request request;
+    NrRequest metadata;
+    NrHeader *headers;
+    uint8_t *body; /* owned when not NULL */
+    char *names;   /* owned: the texts of synthetic headers */
+} fields;
+
+/* False after json_fail. Borrows from the command. */
+bool fields_read(fields *f, const command *c, json *out);
+void fields_free(fields *f);
+/* A view as `raw.NAME=POINTER:LENGTH` asks: see drive.c's protocol. */
+void fields_override(const command *c, const char *name, const void **ptr, uint64_t *len);
+
+/* ---- drive_calls.c ---- */
+verb verb_call, verb_submit, verb_wait, verb_drop, verb_stream_data, verb_stream_close;
+/* Gives up the calls still held of one host. */
+void calls_forget(nrhost *host);
+
+/* ---- drive_callback.c: what send_result does besides ---- */
+void callback_on_result(void *user, nrhost *host, uint64_t sid, NrStatus status);
+verb verb_callback, verb_parked, verb_release, verb_callback_report;
+
+/* ---- drive_storm.c, drive_cycle.c, drive_process.c ---- */
+verb verb_storm, verb_cycle, verb_rss, verb_malloc_trim, verb_env, verb_fork;
+/* Resident memory of this process, in KiB. */
+uint64_t process_rss_kib(void);
+/* Ends the process as `exit how=…` says; does not return. */
+void process_exit(const command *c) __attribute__((noreturn));
+
+void json_frame(json *out, const char *key, const nrhost_frame *frame, bool whole);
+void json_report(json *out, const char *key, const nrhost_report *report);
+
+/* The longest wait, in seconds, of a verb without `timeout=`. */
+#define DRIVE_TIMEOUT_S 30.0
+
+#endif /* NRHOST_DRIVE_H */

@@ -1,0 +1,166 @@
+/*
+ * What the host does inside send_result besides taking the reply: hosts call back, join threads, block, or shut
+ * the plugin down there, and the plugin has to bear it.
+ */
+#include <string.h>
+
+#include "drive.h"
+
+typedef enum mode { MODE_NONE, MODE_REENTER, MODE_JOIN, MODE_BLOCK, MODE_SHUTDOWN } mode;
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* guards all below */
+static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
+static mode current;
+static char entry[256];
+static uint64_t budget; /* how many more replies get the treatment */
+static uint64_t only_sid;
+static uint64_t parked;
+static bool released;
+static uint64_t inner_calls, inner_replies, inner_refused, shutdowns;
+
+static _Thread_local unsigned depth;
+static unsigned depth_max;
+
+static void call_inside(nrhost *host) {
+    nrhost_frame reply;
+    nrhost_request request = {.entry = nrhost_str(entry), .payload = nrhost_bytes("inner", 5), .raw = true};
+    nrhost_call *call;
+    NrStatus status = nrhost_submit(host, &request, &call);
+    bool answered = false;
+    if (call != NULL) {
+        /* Whoever blocks here holds a thread of the plugin's: it may need that one for the answer. Ask, don't wait. */
+        answered = nrhost_call_next(call, 0, &reply) == NRHOST_FRAME;
+        nrhost_frame_free(&reply);
+        nrhost_call_release(call);
+    }
+    pthread_mutex_lock(&lock);
+    inner_calls++;
+    inner_replies += answered;
+    inner_refused += status != NR_OK;
+    pthread_mutex_unlock(&lock);
+}
+
+static void *call_from_thread(void *host) {
+    call_inside(host);
+    return NULL;
+}
+
+static void park(void) {
+    pthread_mutex_lock(&lock);
+    parked++;
+    pthread_cond_broadcast(&changed);
+    while (!released) {
+        pthread_cond_wait(&changed, &lock);
+    }
+    parked--;
+    pthread_cond_broadcast(&changed);
+    pthread_mutex_unlock(&lock);
+}
+
+static mode draw(uint64_t sid) {
+    mode drawn = MODE_NONE;
+    pthread_mutex_lock(&lock);
+    if (current != MODE_NONE && budget > 0 && depth < depth_max && (only_sid == 0 || only_sid == sid)) {
+        drawn = current;
+        budget--;
+    }
+    pthread_mutex_unlock(&lock);
+    return drawn;
+}
+
+void callback_on_result(void *user, nrhost *host, uint64_t sid, NrStatus status) {
+    (void)user;
+    (void)status;
+    pthread_t thread;
+    depth++;
+    switch (draw(sid)) {
+    case MODE_NONE:
+        break;
+    case MODE_REENTER:
+        call_inside(host);
+        break;
+    case MODE_JOIN:
+        if (place_thread(&thread, 0, call_from_thread, host) == 0) {
+            pthread_join(thread, NULL);
+        }
+        break;
+    case MODE_BLOCK:
+        park();
+        break;
+    case MODE_SHUTDOWN:
+        nrhost_shutdown(host);
+        pthread_mutex_lock(&lock);
+        shutdowns++;
+        pthread_cond_broadcast(&changed);
+        pthread_mutex_unlock(&lock);
+        break;
+    }
+    depth--;
+}
+
+/* callback mode=none|reenter|join|block|shutdown [entry=] [budget=N replies] [sid=only this one] [depth=] */
+void verb_callback(const command *c, json *out) {
+    static const char *const names[] = {"none", "reenter", "join", "block", "shutdown"};
+    const char *wanted = command_text(c, "mode", "none");
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (strcmp(names[i], wanted) == 0) {
+            pthread_mutex_lock(&lock);
+            current = (mode)i;
+            snprintf(entry, sizeof entry, "%s", command_text(c, "entry", "echo"));
+            budget = command_u64(c, "budget", UINT64_MAX);
+            only_sid = command_u64(c, "sid", 0);
+            depth_max = (unsigned)command_u64(c, "depth", 1) + 1;
+            released = false;
+            inner_calls = inner_replies = inner_refused = shutdowns = 0;
+            pthread_mutex_unlock(&lock);
+            return;
+        }
+    }
+    json_fail(out, "callback has no mode %s", wanted);
+}
+
+static void wait_count(const command *c, json *out, const uint64_t *counter, bool at_least) {
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += (time_t)command_seconds(c, "timeout", DRIVE_TIMEOUT_S);
+    uint64_t wanted = command_u64(c, "count", at_least ? 1 : 0);
+    int fault = 0;
+    pthread_mutex_lock(&lock);
+    while (fault == 0 && (at_least ? *counter < wanted : *counter > wanted)) {
+        fault = pthread_cond_timedwait(&changed, &lock, &until);
+    }
+    uint64_t seen = *counter;
+    pthread_mutex_unlock(&lock);
+    if (fault != 0) {
+        json_fail(out, "%llu threads are parked in send_result, not %llu", (unsigned long long)seen,
+                  (unsigned long long)wanted);
+    } else {
+        json_u64(out, "count", seen);
+    }
+}
+
+/* parked [count=N]: waits until at least N threads are parked. */
+void verb_parked(const command *c, json *out) {
+    wait_count(c, out, &parked, true);
+}
+
+/* release: lets parked threads go, waits until they have left, and parks no more. */
+void verb_release(const command *c, json *out) {
+    pthread_mutex_lock(&lock);
+    released = true;
+    current = MODE_NONE;
+    pthread_cond_broadcast(&changed);
+    pthread_mutex_unlock(&lock);
+    wait_count(c, out, &parked, false);
+}
+
+void verb_callback_report(const command *c, json *out) {
+    (void)c;
+    pthread_mutex_lock(&lock);
+    json_u64(out, "inner_calls", inner_calls);
+    json_u64(out, "inner_replies", inner_replies);
+    json_u64(out, "inner_refused", inner_refused);
+    json_u64(out, "shutdowns", shutdowns);
+    json_u64(out, "parked", parked);
+    pthread_mutex_unlock(&lock);
+}

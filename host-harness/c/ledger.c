@@ -1,0 +1,244 @@
+/*
+ * The ledger: what handle answered for each call and what was sent for it, so that the plugin's promise can
+ * be checked call by call: a refused call gets no reply, an accepted one exactly one terminal reply.
+ *
+ * A record is never changed outside its page's lock. Records of one sid are kept oldest first: a sid may be
+ * used again, and then a reply belongs to the oldest call that still waits for its terminal one.
+ */
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "internal.h"
+
+#define PAGES 64u
+#define PAGE_BUCKETS 1024u
+#define PENDING UINT32_MAX /* handle has not returned yet */
+
+struct nrhost_record {
+    struct nrhost_record *next;
+    uint64_t sid;
+    NrStatus returned;
+    uint32_t replies;
+    uint32_t sending;
+    uint8_t kind;
+    bool terminal;
+};
+
+typedef struct page {
+    _Alignas(64) pthread_mutex_t lock;
+    nrhost_record *buckets[PAGE_BUCKETS];
+} page;
+
+struct nrhost_ledger {
+    page pages[PAGES];
+    pthread_mutex_t lock; /* guards `sum`; taken while a page is locked */
+    nrhost_report sum;
+};
+
+nrhost_ledger *nrhost_ledger_new(void) {
+    nrhost_ledger *ledger = aligned_alloc(_Alignof(nrhost_ledger), sizeof *ledger);
+    if (ledger == NULL) {
+        return NULL;
+    }
+    memset(ledger, 0, sizeof *ledger);
+    pthread_mutex_init(&ledger->lock, NULL);
+    for (size_t i = 0; i < PAGES; i++) {
+        pthread_mutex_init(&ledger->pages[i].lock, NULL);
+    }
+    return ledger;
+}
+
+static page *lock_page(nrhost_ledger *ledger, uint64_t sid) {
+    page *p = &ledger->pages[nrhost_shard_index(sid)];
+    pthread_mutex_lock(&p->lock);
+    return p;
+}
+
+static nrhost_record **bucket_of(page *p, uint64_t sid) {
+    return &p->buckets[((sid * 0x9e3779b97f4a7c15u) >> 26) % PAGE_BUCKETS];
+}
+
+static void add(nrhost_ledger *ledger, uint64_t *counter) {
+    pthread_mutex_lock(&ledger->lock);
+    (*counter)++;
+    pthread_mutex_unlock(&ledger->lock);
+}
+
+__attribute__((format(printf, 3, 4))) static void broken(nrhost_ledger *ledger, uint64_t *counter, const char *format,
+                                                         ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    pthread_mutex_lock(&ledger->lock);
+    (*counter)++;
+    if (ledger->sum.first[0] == '\0') {
+        vsnprintf(ledger->sum.first, sizeof ledger->sum.first, format, arguments);
+    }
+    pthread_mutex_unlock(&ledger->lock);
+    va_end(arguments);
+}
+
+void nrhost_ledger_status(nrhost_ledger *ledger, uint64_t sid, NrStatus status) {
+    if (status > NR_STREAM_END) {
+        broken(ledger, &ledger->sum.bad_status, "sid %llu: status %u is none of v1's", (unsigned long long)sid, status);
+    }
+}
+
+nrhost_record *nrhost_ledger_call(nrhost_ledger *ledger, uint64_t sid, nrhost_kind kind) {
+    nrhost_record *record = calloc(1, sizeof *record);
+    if (record == NULL) {
+        fprintf(stderr, "nrhost: no memory for the ledger\n");
+        abort();
+    }
+    record->sid = sid;
+    record->returned = PENDING;
+    record->kind = (uint8_t)kind;
+    page *p = lock_page(ledger, sid);
+    nrhost_record **link = bucket_of(p, sid);
+    while (*link != NULL) {
+        link = &(*link)->next;
+    }
+    *link = record;
+    pthread_mutex_unlock(&p->lock);
+    return record;
+}
+
+void nrhost_ledger_returned(nrhost_ledger *ledger, uint64_t sid, nrhost_record *record, NrStatus status) {
+    nrhost_ledger_status(ledger, sid, status);
+    page *p = lock_page(ledger, sid);
+    record->returned = status;
+    if (status == NR_OK) {
+        add(ledger, &ledger->sum.accepted);
+    } else {
+        add(ledger, &ledger->sum.refused);
+        if (record->replies > 0) {
+            broken(ledger, &ledger->sum.after_refusal, "sid %llu: handle answered %s and sent a reply",
+                   (unsigned long long)sid, nrhost_status_name(status));
+        }
+    }
+    pthread_mutex_unlock(&p->lock);
+}
+
+static bool waits(const nrhost_record *record) {
+    return !record->terminal && (record->returned == NR_OK || record->returned == PENDING);
+}
+
+/* The oldest call of the sid that waits for its terminal reply, else the newest one; NULL for none at all. */
+static nrhost_record *owner(page *p, uint64_t sid) {
+    nrhost_record *newest = NULL;
+    for (nrhost_record *record = *bucket_of(p, sid); record != NULL; record = record->next) {
+        if (record->sid == sid) {
+            if (waits(record)) {
+                return record;
+            }
+            newest = record;
+        }
+    }
+    return newest;
+}
+
+nrhost_record *nrhost_ledger_send_begins(nrhost_ledger *ledger, uint64_t sid, NrStatus status, uint64_t inside) {
+    unsigned long long shown = sid;
+    nrhost_ledger_status(ledger, sid, status);
+    if (inside != 0 && inside != sid) {
+        broken(ledger, &ledger->sum.strangers, "sid %llu: sent by a thread inside a call of sid %llu", shown,
+               (unsigned long long)inside);
+    }
+    page *p = lock_page(ledger, sid);
+    nrhost_record *record = owner(p, sid);
+    if (record == NULL) {
+        broken(ledger, &ledger->sum.unknown, "sid %llu: a reply for a sid never used", shown);
+    } else {
+        add(ledger, &ledger->sum.replies);
+        record->replies++;
+        if (record->sending++ > 0) {
+            broken(ledger, &ledger->sum.overlaps, "sid %llu: two sends at the same time", shown);
+        }
+        if (record->terminal) {
+            broken(ledger, &ledger->sum.after_terminal, "sid %llu: reply %u came after the terminal one", shown,
+                   record->replies);
+        } else if (record->returned != NR_OK && record->returned != PENDING) {
+            broken(ledger, &ledger->sum.after_refusal, "sid %llu: a reply, though handle had answered %s", shown,
+                   nrhost_status_name(record->returned));
+        } else if (nrhost_is_terminal((nrhost_kind)record->kind, status)) {
+            record->terminal = true;
+            add(ledger, &ledger->sum.terminals);
+        }
+    }
+    pthread_mutex_unlock(&p->lock);
+    return record;
+}
+
+void nrhost_ledger_send_ends(nrhost_ledger *ledger, uint64_t sid, nrhost_record *record) {
+    page *p = lock_page(ledger, sid);
+    record->sending--;
+    pthread_mutex_unlock(&p->lock);
+}
+
+bool nrhost_ledger_report(nrhost *host, nrhost_report *report) {
+    nrhost_ledger *ledger = host->ledger;
+    if (ledger == NULL) {
+        return false;
+    }
+    uint64_t open = 0;
+    for (size_t i = 0; i < PAGES; i++) {
+        page *p = &ledger->pages[i];
+        pthread_mutex_lock(&p->lock);
+        for (size_t b = 0; b < PAGE_BUCKETS; b++) {
+            for (const nrhost_record *record = p->buckets[b]; record != NULL; record = record->next) {
+                open += waits(record);
+            }
+        }
+        pthread_mutex_unlock(&p->lock);
+    }
+    pthread_mutex_lock(&ledger->lock);
+    *report = ledger->sum;
+    pthread_mutex_unlock(&ledger->lock);
+    report->open = open;
+    return true;
+}
+
+bool nrhost_report_clean(const nrhost_report *report) {
+    return report->open == 0 && report->first[0] == '\0';
+}
+
+/* Frees the records that are over, or all of them. */
+static void sweep(nrhost_ledger *ledger, bool all) {
+    for (size_t i = 0; i < PAGES; i++) {
+        page *p = &ledger->pages[i];
+        pthread_mutex_lock(&p->lock);
+        for (size_t b = 0; b < PAGE_BUCKETS; b++) {
+            for (nrhost_record **link = &p->buckets[b]; *link != NULL;) {
+                nrhost_record *record = *link;
+                if (all || (!waits(record) && record->sending == 0 && record->returned != PENDING)) {
+                    *link = record->next;
+                    free(record);
+                } else {
+                    link = &record->next;
+                }
+            }
+        }
+        pthread_mutex_unlock(&p->lock);
+    }
+}
+
+void nrhost_ledger_reset(nrhost *host) {
+    if (host->ledger != NULL) {
+        sweep(host->ledger, false);
+        pthread_mutex_lock(&host->ledger->lock);
+        host->ledger->sum = (nrhost_report){0};
+        pthread_mutex_unlock(&host->ledger->lock);
+    }
+}
+
+void nrhost_ledger_free(nrhost_ledger *ledger) {
+    if (ledger == NULL) {
+        return;
+    }
+    sweep(ledger, true);
+    for (size_t i = 0; i < PAGES; i++) {
+        pthread_mutex_destroy(&ledger->pages[i].lock);
+    }
+    pthread_mutex_destroy(&ledger->lock);
+    free(ledger);
+}

@@ -1,0 +1,193 @@
+/*
+ * A nylon-ring v1 host in C: load a plugin, call its entries, read what it answers.
+ *
+ *   char why[256];
+ *   nrhost *host = nrhost_load("./plugin.so", NULL, why, sizeof why);
+ *   nrhost_request request = {.entry = nrhost_str("echo"), .payload = nrhost_bytes("hi", 2), .raw = true};
+ *   nrhost_frame reply;
+ *   if (nrhost_call_unary(host, &request, 5.0, &reply) == NRHOST_FRAME) { ...; nrhost_frame_free(&reply); }
+ *   nrhost_unload(host);
+ *
+ * Any thread may use a host. Only nrhost_unload must be alone: it frees the host.
+ * Link with -rdynamic, so that plugins find `nylon_ring_host_ext`.
+ */
+#ifndef NRHOST_H
+#define NRHOST_H
+
+#include <stdbool.h>
+#include <stdio.h>
+
+#include "nylon_ring_v1.h"
+
+typedef struct nrhost nrhost;
+
+/* Which functions a v1 plugin's table holds; nothing at run time tells the two apart. */
+typedef enum nrhost_layout {
+    NRHOST_SEED, /* five functions */
+    NRHOST_SIX,  /* six: handle_raw between handle and shutdown */
+} nrhost_layout;
+
+typedef struct nrhost_options {
+    nrhost_layout layout;
+    bool ledger; /* keep the record that nrhost_ledger_report reads; costs a lock for each call and reply */
+
+    /*
+     * Leave host_ctx allocated after shutdown, marked dead, so that a late send is counted
+     * (nrhost_late_sends) instead of reading freed memory. Under AddressSanitizer leave it off.
+     */
+    bool keep_dead_ctx;
+
+    /* Runs inside send_result once the reply is delivered, on the plugin's thread. May be NULL. */
+    void (*on_result)(void *user, nrhost *host, uint64_t sid, NrStatus status);
+    void *user;
+
+    /* Replaces the library's own send_result and context: for benchmarks that measure the plugin alone. */
+    const NrHostVTable *vtable;
+    void *host_ctx;
+} nrhost_options;
+
+/*
+ * Opens the file and asks it for an instance, without init. NULL with one line in `why` when the file is no
+ * v1 plugin. `options` may be NULL. The first call makes the process ignore SIGPIPE.
+ */
+nrhost *nrhost_open(const char *path, const nrhost_options *options, char *why, size_t why_size);
+
+/* Calls the plugin's `init`, and gives back its status. */
+NrStatus nrhost_init(nrhost *host);
+
+/* nrhost_open and nrhost_init; a plugin that refuses is shut down and closed, and NULL comes back. */
+nrhost *nrhost_load(const char *path, const nrhost_options *options, char *why, size_t why_size);
+
+/* Calls the plugin's `shutdown`, and frees host_ctx when the last such call in progress has returned. */
+void nrhost_shutdown(nrhost *host);
+
+/* Shuts down unless that is done, closes the file, frees the host. Takes `host`. */
+void nrhost_unload(nrhost *host);
+
+const NrPluginInfo *nrhost_info(const nrhost *host);
+nrhost_layout nrhost_layout_of(const nrhost *host);
+
+/* The plugin's functions, for callers that need no bookkeeping. Borrowed from the loaded file. */
+typedef struct nrhost_functions {
+    void *plugin_ctx;
+    NrInitFn init;
+    NrHandleFn handle;
+    NrHandleRawFn handle_raw; /* NULL in the five-function layout */
+    NrShutdownFn shutdown;
+    NrStreamDataFn stream_data;
+    NrStreamCloseFn stream_close;
+} nrhost_functions;
+
+/* Writable: a test may pass another plugin_ctx than the plugin's own. */
+nrhost_functions *nrhost_functions_of(nrhost *host);
+
+/* What init was given; NULL before init and after shutdown. */
+void *nrhost_ctx_of(const nrhost *host);
+
+/* ---- calls ---- */
+
+typedef enum nrhost_kind {
+    NRHOST_UNARY,  /* the first reply ends the call */
+    NRHOST_STREAM, /* the first reply that is not Ok ends it */
+} nrhost_kind;
+
+typedef struct nrhost_request {
+    NrStr entry;
+    const NrRequest *metadata; /* NULL: none */
+    NrBytes payload;
+    uint64_t sid; /* 0: the host picks the next */
+    nrhost_kind kind;
+    bool raw; /* by handle_raw where the plugin has one, else by handle without metadata */
+} nrhost_request;
+
+typedef struct nrhost_frame {
+    NrStatus status;
+    uint8_t *data; /* owned: nrhost_frame_free */
+    size_t len;
+} nrhost_frame;
+
+void nrhost_frame_free(nrhost_frame *frame);
+
+typedef enum nrhost_outcome {
+    NRHOST_FRAME,    /* a reply or a frame was taken */
+    NRHOST_ENDED,    /* the call's terminal reply was already taken */
+    NRHOST_TIMEOUT,  /* nothing came in time; the call goes on */
+    NRHOST_REFUSED,  /* handle said no: the frame's status tells how; no reply will come */
+    NRHOST_NO_REPLY, /* a fast call's entry did not answer before handle returned */
+} nrhost_outcome;
+
+/* A call in progress; for a stream, its receiver. */
+typedef struct nrhost_call nrhost_call;
+
+/*
+ * Registers the sid, then calls handle. Ok: *call is the caller's until nrhost_call_release. Any other
+ * status: *call is NULL and no reply will come.
+ */
+NrStatus nrhost_submit(nrhost *host, const nrhost_request *request, nrhost_call **call);
+
+uint64_t nrhost_call_sid(const nrhost_call *call);
+
+/* Takes the next reply; waits up to timeout_s seconds (below 0: for ever). */
+nrhost_outcome nrhost_call_next(nrhost_call *call, double timeout_s, nrhost_frame *frame);
+
+/* Waits until the terminal reply has arrived, taking nothing. True when it has. */
+bool nrhost_call_finished(nrhost_call *call, double timeout_s);
+
+/* Gives the call up. Dropping the receiver of a stream that is still open closes it at the plugin. */
+void nrhost_call_release(nrhost_call *call);
+
+/* nrhost_submit, then the reply. */
+nrhost_outcome nrhost_call_unary(nrhost *host, const nrhost_request *request, double timeout_s, nrhost_frame *reply);
+
+/*
+ * A unary call whose reply must come before handle returns: it lands in a slot of this thread, and no table
+ * is touched. The released hosts wait for ever where this one answers NRHOST_NO_REPLY.
+ */
+nrhost_outcome nrhost_call_fast(nrhost *host, const nrhost_request *request, nrhost_frame *reply);
+
+NrStatus nrhost_send_stream_data(nrhost *host, uint64_t sid, NrBytes data);
+NrStatus nrhost_close_stream(nrhost *host, uint64_t sid);
+
+/* ---- what the host saw ---- */
+
+/* A copy of a state value; false when the sid has none under that key. */
+bool nrhost_state_get(nrhost *host, uint64_t sid, NrStr key, nrhost_frame *value);
+
+/* Values held for a sid, or for all sids with sid 0. */
+size_t nrhost_state_count(nrhost *host, uint64_t sid);
+
+/* Every count after `open` is a broken promise. */
+typedef struct nrhost_report {
+    uint64_t accepted;       /* calls that handle answered with Ok */
+    uint64_t refused;        /* calls it answered otherwise */
+    uint64_t replies;        /* frames and replies of all calls */
+    uint64_t terminals;      /* calls that have had their terminal reply */
+    uint64_t open;           /* accepted calls that have had none yet: lost, once nothing runs any more */
+    uint64_t after_terminal; /* replies that came after the terminal one */
+    uint64_t after_refusal;  /* refused calls that got a reply */
+    uint64_t unknown;        /* replies for a sid that was never used */
+    uint64_t overlaps;       /* sends that began while another for the same sid was in progress */
+    uint64_t strangers;      /* sends for another sid by a thread inside handle, stream_data or stream_close */
+    uint64_t bad_status;     /* statuses a v1 host does not know, sent or returned */
+    char first[160];         /* the first broken promise, in words; empty when there is none */
+} nrhost_report;
+
+/* False when the host keeps no ledger. */
+bool nrhost_ledger_report(nrhost *host, nrhost_report *report);
+
+/* True when no promise is broken and no call is open. */
+bool nrhost_report_clean(const nrhost_report *report);
+
+/* Forgets all calls that are over. */
+void nrhost_ledger_reset(nrhost *host);
+
+/* Sends that arrived after shutdown had returned, in the whole process (see keep_dead_ctx). */
+uint64_t nrhost_late_sends(void);
+
+/* ---- small helpers ---- */
+
+NrStr nrhost_str(const char *text);
+NrBytes nrhost_bytes(const void *data, size_t len);
+const char *nrhost_status_name(NrStatus status);
+
+#endif /* NRHOST_H */
