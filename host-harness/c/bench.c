@@ -1,10 +1,195 @@
-#include <stdio.h>
+/*
+ * `nrhost bench`: how long the plugin takes, with as little host around it as can be. send_result stores into the
+ * slot that the sid names; no table, no lock, no ledger.
+ *
+ * A sid holds the slot's index in its low 16 bits and a count above, so no sid comes twice.
+ */
+#include "bench.h"
 
-#include "commands.h"
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SLOT_BITS 16
+
+bench_slot *bench_slots;
+
+static void store_result(void *host_ctx, uint64_t sid, NrStatus status, NrBytes payload) {
+    (void)host_ctx;
+    bench_slot *slot = &bench_slots[sid & ((1u << SLOT_BITS) - 1)];
+    uint64_t len = payload.len < sizeof slot->data ? payload.len : sizeof slot->data;
+    if (len > 0) {
+        memcpy(slot->data, payload.ptr, len);
+    }
+    slot->frames++;
+    slot->status = status;
+    if (!slot->stream || status != NR_OK) {
+        atomic_store_explicit(&slot->done, 1, memory_order_release);
+    }
+}
+
+static const NrHostVTable vtable = {.send_result = store_result};
+
+uint64_t bench_sid(size_t slot, uint64_t count) {
+    return (count << SLOT_BITS) | slot;
+}
+
+static const char usage[] =
+    "nrhost bench PLUGIN ENTRY --kind KIND [options]\n"
+    "\n"
+    "  unary       handle with a request, the reply inside: ns a call, median of batches\n"
+    "  raw         the same without a request\n"
+    "  fast        the same through the library's nrhost_call_fast: slot, copy of the reply and all\n"
+    "  submit      how long handle itself takes, replies coming later: p50, p99, p99.9\n"
+    "  throughput  calls a second with at most --window outstanding\n"
+    "  roundtrip   one call at a time, the thread spinning for its reply: p50, p99\n"
+    "  stream      frames a second\n"
+    "\n"
+    "  --calls N (100000)  --warmup N (a tenth)  --threads T (1)  --window W (1024)\n"
+    "  --body BYTES (128)  --headers N (3)  --layout seed|raw  --raw  --json\n";
+
+enum { KIND = 1, CALLS, WARMUP, THREADS, WINDOW, BODY, HEADERS, LAYOUT, RAW, JSON, HELP };
+
+static const struct option table[] = {
+    {"kind", required_argument, NULL, KIND},       {"calls", required_argument, NULL, CALLS},
+    {"warmup", required_argument, NULL, WARMUP},   {"threads", required_argument, NULL, THREADS},
+    {"window", required_argument, NULL, WINDOW},   {"body", required_argument, NULL, BODY},
+    {"headers", required_argument, NULL, HEADERS}, {"layout", required_argument, NULL, LAYOUT},
+    {"raw", no_argument, NULL, RAW},               {"json", no_argument, NULL, JSON},
+    {"help", no_argument, NULL, HELP},             {0},
+};
+
+static bool read_options(bench *b, int argc, char **argv) {
+    *b = (bench){.calls = 100000, .threads = 1, .window = 1024, .body = 128, .headers = 3, .warmup = UINT64_MAX};
+    int option;
+    while ((option = getopt_long(argc, argv, "", table, NULL)) != -1) {
+        uint64_t number = optarg != NULL ? strtoull(optarg, NULL, 10) : 0;
+        switch (option) {
+        case KIND: b->kind = optarg; break;
+        case CALLS: b->calls = number; break;
+        case WARMUP: b->warmup = number; break;
+        case THREADS: b->threads = (size_t)number; break;
+        case WINDOW: b->window = (size_t)number; break;
+        case BODY: b->body = (size_t)number; break;
+        case HEADERS: b->headers = (uint32_t)number; break;
+        case LAYOUT: b->layout = strcmp(optarg, "raw") == 0 ? NRHOST_SIX : NRHOST_SEED; break;
+        case RAW: b->raw = true; break;
+        case JSON: b->json = true; break;
+        case HELP: fputs(usage, stdout); exit(0);
+        default: return false;
+        }
+    }
+    if (b->warmup == UINT64_MAX) {
+        b->warmup = b->calls / 10;
+    }
+    if (argc - optind != 2 || b->kind == NULL || b->calls == 0 || b->threads == 0 || b->window == 0) {
+        return false;
+    }
+    b->plugin = argv[optind];
+    b->entry = argv[optind + 1];
+    return b->threads * b->window <= (1u << SLOT_BITS);
+}
+
+static bool make_request(bench *b) {
+    static const char *const names[] = {"host", "accept", "user-agent", "x-request-id", "cookie"};
+    NrHeader *headers = calloc(b->headers + 1, sizeof *headers);
+    uint8_t *body = pattern_of(b->body);
+    if (headers == NULL || body == NULL) {
+        free(headers);
+        free(body);
+        return false;
+    }
+    for (uint32_t i = 0; i < b->headers; i++) {
+        headers[i].key = nrhost_str(names[i % (sizeof names / sizeof *names)]);
+        headers[i].value = nrhost_str("a header's value");
+    }
+    b->metadata = (NrRequest){.path = nrhost_str("/bench/path"),
+                              .method = nrhost_str("POST"),
+                              .query = nrhost_str("a=1&b=2"),
+                              .headers = headers,
+                              .headers_len = b->headers};
+    b->headers_owned = headers;
+    b->payload = nrhost_bytes(body, b->body);
+    b->body_owned = body;
+    return true;
+}
+
+static bench_run *run_of(const char *kind) {
+    static const struct {
+        const char *name;
+        bench_run *run;
+    } kinds[] = {
+        {"unary", bench_inside},         {"raw", bench_inside},           {"fast", bench_fast},
+        {"submit", bench_submit},        {"throughput", bench_throughput}, {"roundtrip", bench_roundtrip},
+        {"stream", bench_stream},
+    };
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        if (strcmp(kinds[i].name, kind) == 0) {
+            return kinds[i].run;
+        }
+    }
+    return NULL;
+}
+
+static void print(const bench *b, const json *results) {
+    if (b->json) {
+        puts(results->text);
+        return;
+    }
+    for (const char *c = results->text; *c != '\0'; c++) {
+        if (strchr("{}\"", *c) == NULL) {
+            putchar(*c == ',' ? '\n' : *c);
+        }
+    }
+    putchar('\n');
+}
 
 int command_bench(int argc, char **argv) {
-    (void)argc;
-    (void)argv;
-    fputs("nrhost bench: not built in\n", stderr);
-    return 2;
+    bench b;
+    if (!read_options(&b, argc, argv)) {
+        fputs(usage, stderr);
+        return 2;
+    }
+    bench_run *run = run_of(b.kind);
+    if (run == NULL) {
+        fprintf(stderr, "nrhost bench: there is no kind %s\n%s", b.kind, usage);
+        return 2;
+    }
+    b.raw = b.raw || strcmp(b.kind, "raw") == 0;
+    bench_slots = aligned_alloc(64, sizeof(bench_slot) << SLOT_BITS);
+    nrhost_options options = {.layout = b.layout};
+    if (run != bench_fast) {
+        options.vtable = &vtable;
+        options.host_ctx = &b;
+    }
+    char why[512];
+    int code = 1;
+    nrhost *host = NULL;
+    if (bench_slots == NULL || !make_request(&b)) {
+        fprintf(stderr, "nrhost bench: out of memory\n");
+    } else if ((host = nrhost_load(b.plugin, &options, why, sizeof why)) == NULL) {
+        fprintf(stderr, "nrhost bench: %s\n", why);
+    } else {
+        memset(bench_slots, 0, sizeof(bench_slot) << SLOT_BITS);
+        b.host = host;
+        b.functions = nrhost_functions_of(host);
+        json results = {0};
+        json_open(&results, NULL, '{');
+        json_string(&results, "kind", b.kind);
+        json_string(&results, "entry", b.entry);
+        const char *fault = run(&b, &results);
+        json_close(&results, '}');
+        if (fault != NULL) {
+            fprintf(stderr, "nrhost bench: %s\n", fault);
+        } else {
+            print(&b, &results);
+            code = 0;
+        }
+        json_free(&results);
+        nrhost_unload(host);
+    }
+    free(b.headers_owned);
+    free(b.body_owned);
+    free(bench_slots);
+    return code;
 }
