@@ -187,8 +187,8 @@ def _find_plugin(module: ModuleType, object_name: str, origin: str) -> Plugin:
             ) from None
     if not isinstance(found, Plugin):
         raise PluginLookupError(
-            f"{object_name!r} in {origin} is of type {type(found).__name__}, not a nylon_ring_py.Plugin; build it again with "
-            "FILE:OBJECT naming the Plugin"
+            f"{object_name!r} in {origin} is of type {type(found).__name__}, not a nylon_ring_py.Plugin; "
+            "build it again with FILE:OBJECT naming the Plugin"
         )
     return found
 
