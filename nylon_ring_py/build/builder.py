@@ -1,0 +1,187 @@
+"""Builds a plugin file: collect the sources, import them in the target Python, write them into the stub."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.resources
+import json
+import os
+import platform
+import signal
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nylon_ring_py.build.collect import Collection, collect
+from nylon_ring_py.build.elf import add_payload
+from nylon_ring_py.build.errors import BuildError
+from nylon_ring_py.build.payload import FORMAT, encode_payload, pack_archive, unpack_archive
+
+__all__ = ["ABIS", "BuildResult", "build_plugin", "find_stub"]
+
+ABIS = ("v1", "v1-raw")
+
+
+@dataclass(frozen=True)
+class BuildResult:
+    """What was built.
+
+    Attributes:
+        path: the plugin file.
+        size: its bytes.
+        manifest: what it says about itself.
+        warnings: one line each, for the author.
+    """
+
+    path: Path
+    size: int
+    manifest: dict[str, Any]
+    warnings: list[str]
+
+
+def build_plugin(
+    source: Path, *, object_name: str = "", out: Path | None = None, abi: str = "v1", python: str = ""
+) -> BuildResult:
+    """Builds a plugin file from a Python file or package.
+
+    Args:
+        source: a `.py` file, or a package's folder.
+        object_name: attribute of the main module that is the Plugin; empty to search for the only one.
+        out: the file to write; by default the source's name with `.so`, in the current folder.
+        abi: "v1" or "v1-raw", the layout of the plugin's functions.
+        python: executable that will run the plugin; by default the running one.
+
+    Raises:
+        BuildError: the plugin cannot be built; nothing was written.
+        OSError: a file cannot be read or written; nothing was written.
+    """
+    if abi not in ABIS:
+        raise BuildError(f"unknown ABI {abi!r}: it is one of {', '.join(ABIS)}")
+    stub = find_stub()
+    collection = collect(source)
+    target = out if out is not None else Path(f"{collection.main}.so")
+    found, archive = _ask_target(collection, object_name, _executable(python))
+    interpreter: dict[str, str] = found["interpreter"]
+    _check_interpreter(interpreter)
+    boot = {
+        "name": found["name"],
+        "version": found["version"],
+        "abi": abi,
+        "module": collection.main,
+        "object": found["object"],
+        **interpreter,
+    }
+    manifest = {
+        "format": FORMAT,
+        "plugin": {"name": found["name"], "version": found["version"]},
+        "module": collection.main,
+        "object": found["object"],
+        "abi": abi,
+        "python": interpreter,
+        "entries": found["entries"],
+        "files": _digests(archive),
+        "nylon_ring_py": found["nylon_ring_py"],
+    }
+    image = _image(stub, encode_payload(boot, manifest, archive))
+    _write(target, image)
+    return BuildResult(target, len(image), manifest, collection.warnings)
+
+
+def find_stub() -> bytes:
+    """Returns the prebuilt stub for this platform.
+
+    Raises:
+        BuildError: this installation has none.
+    """
+    name = f"{sys.platform}-{platform.machine()}"
+    place = importlib.resources.files("nylon_ring_py") / "_shim" / name / "plugin_shim.so"
+    if not place.is_file():
+        raise BuildError(
+            f"there is no prebuilt stub for {name} ({place}): plugins can be built on linux-x86_64, with an "
+            "installed nylon-ring-py wheel, or in a source tree after its shim was compiled"
+        )
+    return place.read_bytes()
+
+
+def _image(stub: bytes, payload: bytes) -> bytes:
+    try:
+        return add_payload(stub, payload)
+    except BuildError as error:
+        raise BuildError(f"the prebuilt stub cannot be used: {error}") from None
+
+
+def _executable(python: str) -> str:
+    executable = python or sys.executable
+    if not executable:
+        raise BuildError("the running Python does not know its own path: name one with --python")
+    return executable
+
+
+def _ask_target(collection: Collection, object_name: str, executable: str) -> tuple[dict[str, Any], bytes]:
+    """Has the target Python compile and import the plugin; returns its answer and the archive with .pyc files."""
+    request = {"main": collection.main, "object": object_name, "folder": str(collection.folder)}
+    data = json.dumps(request).encode() + b"\n" + pack_archive(collection.files)
+    try:
+        done = subprocess.run(
+            [executable, "-I", "-m", "nylon_ring_py.build.child"], input=data, capture_output=True, check=False
+        )
+    except OSError as error:
+        raise BuildError(f"cannot run {executable}: {error.strerror or error}") from None
+    printed = done.stderr.decode("utf-8", "replace")
+    line, _, archive = done.stdout.partition(b"\n")
+    if done.returncode != 0 or not line:
+        raise BuildError(_child_failure(executable, collection.main, done.returncode, printed))
+    if printed:
+        print(printed, end="", file=sys.stderr)
+    answer: dict[str, Any] = json.loads(line)
+    if "error" in answer:
+        raise BuildError(answer["error"])
+    return answer, archive
+
+
+def _child_failure(executable: str, module: str, code: int, printed: str) -> str:
+    if "No module named" in printed and "nylon_ring_py" in printed.rsplit("No module named", 1)[1]:
+        return (
+            f"{executable} has no nylon_ring_py: a plugin runs with the packages of its Python; install it there with\n"
+            f"    {executable} -m pip install nylon-ring-py"
+        )
+    ending = f"exit code {code}" if code >= 0 else f"signal {signal.Signals(-code).name}"
+    return f"{executable} ended with {ending} while it imported {module}\n{printed}".rstrip()
+
+
+def _check_interpreter(interpreter: dict[str, str]) -> None:
+    executable, version = interpreter["python"], interpreter["python_version"]
+    if not interpreter["core"]:
+        raise BuildError(
+            f"nylon_ring_py of {executable} has no compiled core for Python {version}: install a wheel for it with\n"
+            f"    {executable} -m pip install --force-reinstall nylon-ring-py"
+        )
+    if not interpreter["libpython"]:
+        tried = "".join(f"\n    {path}" for path in interpreter.get("libpython_tried", "").split(":"))
+        raise BuildError(
+            f"{executable} has no shared libpython, which a host needs to run Python; tried:{tried}\n"
+            f"On Debian and Ubuntu: apt install libpython{version}. With pyenv: "
+            f'PYTHON_CONFIGURE_OPTS="--enable-shared" pyenv install {version}'
+        )
+
+
+def _digests(archive: bytes) -> dict[str, str]:
+    return {path: hashlib.sha256(content).hexdigest() for path, content in unpack_archive(archive).items()}
+
+
+def _write(target: Path, image: bytes) -> None:
+    """Replaces `target` in one step; a host that has the old file open keeps it."""
+    descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(image)
+            file.flush()
+            os.fchmod(file.fileno(), 0o755)
+            os.fsync(file.fileno())
+        os.replace(name, target)
+    except BaseException:
+        os.unlink(name)
+        raise
