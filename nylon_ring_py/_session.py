@@ -161,7 +161,7 @@ class Session:
         if self._importer is not None:
             _run_exit_callbacks(self._importer, self._log)
         self._log.flush()
-        _flush_logging(self._log)
+        _attempt(self._log, "flushing logging", lambda: _flush_logging(self._log))
         for stream in (sys.stdout, sys.stderr):
             if stream is not None and not getattr(stream, "closed", False):
                 _attempt(self._log, "flushing the standard streams", stream.flush)

@@ -54,8 +54,8 @@ class Parameter:
 
 
 class Shape:
-    """The parameters of a callable, whether it has ``*args`` too, the code flags of every function it is built from,
-    and the globals in which its string annotations mean something.
+    """The parameters of a callable, whether it has ``*args`` too, its code flags, and the globals in which its string
+    annotations mean something.
     """
 
     __slots__ = ("code_flags", "namespace", "parameters", "variadic")
@@ -72,7 +72,9 @@ class Shape:
 def shape_of(function: Callable[..., Any], subject: Subject) -> Shape:
     """Look a callable over.
 
-    A decorated function (functools.wraps) counts as what it wraps: one that wraps a generator function is a stream.
+    A decorated function (functools.wraps) has the parameters of what it wraps, and is a generator function if that is
+    one, since most decorators pass on what they get. A plain def around a coroutine function is no coroutine function:
+    it may well run it to its end.
 
     Raises:
         RegistrationError: it is not callable, or does not tell its signature.
@@ -170,11 +172,15 @@ def _inspected_shape(function: Callable[..., Any], subject: Subject) -> Shape:
             signature = inspect.signature(function)
     except (TypeError, ValueError) as unknown:
         subject.refuse(f"its signature cannot be read ({unknown}); wrap it in a def")
-    code_flags = 0
+    code_flags: int | None = None
     namespace: Mapping[str, object] = {}
     bound: set[str] = set()
     for step in _chain(function):
-        code_flags |= getattr(getattr(step, "__code__", None), "co_flags", 0)
+        code = getattr(step, "__code__", None)
+        if code_flags is None:
+            code_flags = code.co_flags if code is not None else None
+        elif code is not None:
+            code_flags |= code.co_flags & GENERATOR
         namespace = getattr(step, "__globals__", namespace)
         bound.update(getattr(step, "keywords", None) or ())
     parameters, variadic = [], False
@@ -184,7 +190,7 @@ def _inspected_shape(function: Callable[..., Any], subject: Subject) -> Shape:
         elif parameter.kind is not parameter.VAR_KEYWORD and parameter.name not in bound:
             keyword_only = parameter.kind is parameter.KEYWORD_ONLY
             parameters.append(Parameter(parameter.name, parameter.annotation, keyword_only))
-    return Shape(parameters, variadic, code_flags, namespace)
+    return Shape(parameters, variadic, code_flags or 0, namespace)
 
 
 def _chain(function: Any) -> Iterator[Any]:
