@@ -155,7 +155,9 @@ def test_truncation_after_load_is_an_error_and_no_signal(stub: bytes, reader: Pa
 
 
 @pytest.mark.parametrize(("address", "size"), [(2**64 - 8, 200), (4096, 2**64 - 1), (2**63, 2**63), (2**40, 500)])
-def test_impossible_reference(address: int, size: int, payload: bytes, stub: bytes, reader: Path, tmp_path: Path) -> None:
+def test_impossible_reference(
+    address: int, size: int, payload: bytes, stub: bytes, reader: Path, tmp_path: Path
+) -> None:
     image = bytearray(add_payload(stub, payload))
     section = ElfImage(bytes(image)).find(".nylon.ref")
     assert section is not None
