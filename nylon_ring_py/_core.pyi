@@ -99,12 +99,12 @@ class Callback:
     @property
     def sid(self) -> int:
         """The host's number of the call."""
-    def __call__(self, data: Payload | Response = None, status: int = ...) -> bool:
+    def __call__(self, data: Payload | Response = None, status: int | None = None) -> bool:
         """Answer the call.
 
         Args:
             data: bytes-like as it is, str in UTF-8, None for an empty payload, or a `Response`.
-            status: any status that can be sent, `Status.OK` by default; a `Response` brings its own.
+            status: any status that can be sent; None for that of a `Response`, and `Status.OK` with other data.
 
         Returns:
             True when the answer was taken, False when the call was already answered.
@@ -118,13 +118,13 @@ class Callback:
 class Instance:
     """One loaded plugin: what it can ask of its host. Made by the core."""
 
-    def send_result(self, sid: int, status: int, data: Payload | Response) -> bool:
+    def send_result(self, sid: int, status: int, data: Payload | Response = None) -> bool:
         """Send a reply or a frame.
 
         Args:
             sid: an open call or stream.
-            status: the number of a status that can be sent.
-            data: bytes-like, str in UTF-8, or None for an empty payload.
+            status: the number of a status that can be sent; it stands over that of a `Response`.
+            data: bytes-like, str in UTF-8, None for an empty payload, or a `Response`.
 
         Returns:
             True when it was taken, False when the call or stream has ended.
@@ -132,6 +132,9 @@ class Instance:
         Raises:
             LookupError: this plugin has never had such a sid.
         """
+    @property
+    def late_replies(self) -> int:
+        """How many replies came after their call had ended, and were dropped."""
     def state_set(self, sid: int, key: str, value: bytes) -> None:
         """Keep a value until the terminal reply.
 

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from nylon_ring_py._signature import Subject, location
 from nylon_ring_py.entry import Entry, Options, check_hook, check_name, make_entry
 from nylon_ring_py.errors import NotBoundError
+from nylon_ring_py.response import Response
 from nylon_ring_py.settings import DEFAULT_SHUTDOWN_TIMEOUT_S, Settings
 from nylon_ring_py.state import State
 from nylon_ring_py.status import Status, sendable_status
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from nylon_ring_py._core import Instance
     from nylon_ring_py._handlers import CloseHook, DataHook, DuplexHandler, Handler, Hook, RawHandler, SyncHandler
-    from nylon_ring_py.response import Payload, Response
+    from nylon_ring_py.response import Payload
 
 
 class Plugin:
@@ -242,13 +243,14 @@ class Plugin:
         self._shutdown_hooks.append(function)
         return function
 
-    def send_result(self, sid: int, status: int = Status.OK, data: Payload | Response = None) -> bool:
+    def send_result(self, sid: int, status: int | None = None, data: Payload | Response = None) -> bool:
         """Answer an open call, or send a frame of an open stream, from any thread.
 
         Args:
             sid: the call or stream, from `Request.sid`.
-            status: any that can be sent. A unary call ends with the first; a stream with the first that is not OK.
-            data: bytes-like as it is, str in UTF-8, None for an empty payload.
+            status: any that can be sent; None for that of a `Response`, and OK with other data. A unary call ends with
+                the first reply, a stream with the first that is not OK.
+            data: bytes-like as it is, str in UTF-8, None for an empty payload, or a `Response`.
 
         Returns:
             True when it was taken; False, and nothing is sent, when the call or stream has ended.
@@ -258,7 +260,9 @@ class Plugin:
             LookupError: the plugin has never had such a sid.
             ValueError: the status cannot be sent.
         """
-        if status is not Status.OK:
+        if status is None:
+            status = data.status if isinstance(data, Response) else Status.OK
+        elif status is not Status.OK:
             status = sendable_status(status)
         return self._bound_instance("send_result").send_result(sid, int(status), data)
 

@@ -127,7 +127,9 @@ def build_headers(headers_raw: list[tuple[bytes, bytes]]) -> Headers:
     Returns:
         The multi-mapping over those pairs.
     """
-    return Headers(headers_raw)
+    headers = Headers()
+    headers.raw = list(headers_raw)  # bytes already: nothing to convert
+    return headers
 
 
 def parse_args(query: str) -> Args:

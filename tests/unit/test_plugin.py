@@ -529,6 +529,15 @@ def test_send_result_goes_to_the_instance(plugin: Plugin) -> None:
     assert len(instance.sent) == 3
 
 
+def test_a_response_brings_its_status_unless_one_is_given(plugin: Plugin) -> None:
+    instance = _Instance()
+    plugin._bind(instance)  # type: ignore[arg-type]
+    refusal = Response("no", Status.INVALID)
+    plugin.send_result(7, data=refusal)
+    plugin.send_result(7, Status.OK, refusal)
+    assert instance.sent == [(7, 2, refusal), (7, 0, refusal)]
+
+
 def test_state_goes_to_the_instance(plugin: Plugin) -> None:
     instance = _Instance()
     plugin._bind(instance)  # type: ignore[arg-type]
