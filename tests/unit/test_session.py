@@ -196,7 +196,14 @@ def test_what_was_left_out_of_the_log_is_counted_at_shutdown(logged: pytest.LogC
 
 
 def test_unload_lets_everything_go() -> None:
-    session = _start(HEAD + "class Held: pass\nheld = Held()\n@plugin.handle('a')\ndef a(req): return held\n")
+    session = _start(
+        HEAD + "class Held: pass\n"
+        "held = Held()\n"
+        "@plugin.handle('a')\n"
+        "def a(req): return held\n"
+        "plugin.stream_data(lambda sid, data: held)\n"
+        "plugin.stream_close(lambda sid: held)\n"
+    )
     held = weakref.ref(session.entries()[0][2](None))
     assert held() is not None
     session.unload()
