@@ -143,7 +143,10 @@ def _ask_target(collection: Collection, object_name: str, executable: str) -> tu
 
 
 def _child_failure(executable: str, module: str, code: int, printed: str) -> str:
-    if "No module named" in printed and "nylon_ring_py" in printed.rsplit("No module named", 1)[1]:
+    last = printed.rstrip().rpartition("\n")[2]
+    if "nylon_ring_py._core" in last:
+        return _no_core(executable, last)
+    if "No module named" in last and "nylon_ring_py" in last:
         return (
             f"{executable} has no nylon_ring_py: a plugin runs with the packages of its Python; install it there with\n"
             f"    {executable} -m pip install nylon-ring-py"
@@ -152,13 +155,17 @@ def _child_failure(executable: str, module: str, code: int, printed: str) -> str
     return f"{executable} ended with {ending} while it imported {module}\n{printed}".rstrip()
 
 
+def _no_core(executable: str, reason: str) -> str:
+    return (
+        f"nylon_ring_py of {executable} has no compiled core for this Python ({reason}): install a wheel for it with\n"
+        f"    {executable} -m pip install --force-reinstall nylon-ring-py"
+    )
+
+
 def _check_interpreter(interpreter: dict[str, str]) -> None:
     executable, version = interpreter["python"], interpreter["python_version"]
     if not interpreter["core"]:
-        raise BuildError(
-            f"nylon_ring_py of {executable} has no compiled core for Python {version}: install a wheel for it with\n"
-            f"    {executable} -m pip install --force-reinstall nylon-ring-py"
-        )
+        raise BuildError(_no_core(executable, f"Python {version}, no _core beside the package's files"))
     if not interpreter["libpython"]:
         tried = "".join(f"\n    {path}" for path in interpreter.get("libpython_tried", "").split(":"))
         raise BuildError(

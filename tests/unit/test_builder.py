@@ -273,7 +273,21 @@ def test_missing_core(here: Path, tmp_path_factory: pytest.TempPathFactory) -> N
     for core in (folder / "site" / "nylon_ring_py").glob("_core.*"):
         core.unlink()
     write(here, {"hello.py": HELLO})
-    assert "no compiled core" in refused(python, here, "hello.py")
+    assert "no compiled core for this Python (Python 3." in refused(python, here, "hello.py")
+
+
+def test_core_that_the_target_cannot_import(
+    python: Path, here: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("broken")
+    broken = make_environment(folder, compile_stub(folder))
+    (folder / "site" / "nylon_ring_py" / "plugin.py").write_text("from nylon_ring_py._core import Request\n")
+    for core in (folder / "site" / "nylon_ring_py").glob("_core.*"):
+        core.unlink()
+    write(here, {"hello.py": HELLO})
+    assert "no compiled core for this Python (ModuleNotFoundError" in refused(
+        python, here, "hello.py", "--python", str(broken)
+    )
 
 
 def test_missing_stub(here: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
