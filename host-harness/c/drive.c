@@ -165,15 +165,18 @@ int drive_main(void) {
 
     char *line = NULL;
     size_t room = 0;
+    int code = 0;
     while (getline(&line, &room, stdin) > 0) {
         command c;
         if (command_parse(&c, line)) {
-            if (strcmp(c.verb, "quit") == 0) {
+            bool leave = strcmp(c.verb, "exit") == 0;
+            if (strcmp(c.verb, "quit") == 0 || (leave && strcmp(command_text(&c, "how", "return"), "return") == 0)) {
+                code = (int)command_u64(&c, "code", 0);
                 command_free(&c);
                 break;
             }
-            if (strcmp(c.verb, "exit") == 0) {
-                process_exit(&c);
+            if (leave) {
+                process_exit(&c, line);
             }
             answer(&c, line);
         }
@@ -182,5 +185,6 @@ int drive_main(void) {
     free(line);
     plugins_unload_all();
     drive_watch_stop();
-    return 0;
+    fclose(answers);
+    return code;
 }

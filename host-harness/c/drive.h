@@ -65,8 +65,8 @@ verb verb_callback, verb_parked, verb_release, verb_callback_report;
 verb verb_storm, verb_cycle, verb_rss, verb_malloc_trim, verb_env, verb_fork;
 /* Resident memory of this process, in KiB. */
 uint64_t process_rss_kib(void);
-/* Ends the process as `exit how=…` says; does not return. */
-void process_exit(const command *c) __attribute__((noreturn));
+/* Ends the process as `exit how=…` says; does not return. Takes both. */
+void process_exit(command *c, char *line) __attribute__((noreturn));
 
 void json_frame(json *out, const char *key, const nrhost_frame *frame, bool whole);
 void json_report(json *out, const char *key, const nrhost_report *report);

@@ -15,6 +15,7 @@ static char entry[256];
 static uint64_t budget; /* how many more replies get the treatment */
 static uint64_t only_sid;
 static uint64_t parked;
+static uint64_t busy; /* replies being treated, the parked ones too */
 static bool released;
 static uint64_t inner_calls, inner_replies, inner_refused, shutdowns;
 
@@ -40,8 +41,15 @@ static void call_inside(nrhost *host) {
     pthread_mutex_unlock(&lock);
 }
 
-static void *call_from_thread(void *host) {
-    call_inside(host);
+typedef struct inner_thread {
+    nrhost *host;
+    unsigned depth; /* goes on counting over the threads, so that joins end too */
+} inner_thread;
+
+static void *call_from_thread(void *given) {
+    const inner_thread *inner = given;
+    depth = inner->depth;
+    call_inside(inner->host);
     return NULL;
 }
 
@@ -63,6 +71,7 @@ static mode draw(uint64_t sid) {
     if (current != MODE_NONE && budget > 0 && depth < depth_max && (only_sid == 0 || only_sid == sid)) {
         drawn = current;
         budget--;
+        busy++;
     }
     pthread_mutex_unlock(&lock);
     return drawn;
@@ -73,14 +82,15 @@ void callback_on_result(void *user, nrhost *host, uint64_t sid, NrStatus status)
     (void)status;
     pthread_t thread;
     depth++;
-    switch (draw(sid)) {
+    mode drawn = draw(sid);
+    switch (drawn) {
     case MODE_NONE:
         break;
     case MODE_REENTER:
         call_inside(host);
         break;
     case MODE_JOIN:
-        if (place_thread(&thread, 0, call_from_thread, host) == 0) {
+        if (place_thread(&thread, 0, call_from_thread, &(inner_thread){.host = host, .depth = depth}) == 0) {
             pthread_join(thread, NULL);
         }
         break;
@@ -91,11 +101,16 @@ void callback_on_result(void *user, nrhost *host, uint64_t sid, NrStatus status)
         nrhost_shutdown(host);
         pthread_mutex_lock(&lock);
         shutdowns++;
-        pthread_cond_broadcast(&changed);
         pthread_mutex_unlock(&lock);
         break;
     }
     depth--;
+    if (drawn != MODE_NONE) {
+        pthread_mutex_lock(&lock);
+        busy--;
+        pthread_cond_broadcast(&changed);
+        pthread_mutex_unlock(&lock);
+    }
 }
 
 /* callback mode=none|reenter|join|block|shutdown [entry=] [budget=N replies] [sid=only this one] [depth=] */
@@ -154,9 +169,13 @@ void verb_release(const command *c, json *out) {
     wait_count(c, out, &parked, false);
 }
 
+/* callback_report: waits until send_result does nothing more but hold parked threads. */
 void verb_callback_report(const command *c, json *out) {
     (void)c;
     pthread_mutex_lock(&lock);
+    while (busy > parked) {
+        pthread_cond_wait(&changed, &lock);
+    }
     json_u64(out, "inner_calls", inner_calls);
     json_u64(out, "inner_replies", inner_replies);
     json_u64(out, "inner_refused", inner_refused);

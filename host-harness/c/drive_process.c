@@ -142,11 +142,18 @@ void verb_fork(const command *c, json *out) {
     plugin_done(slot);
 }
 
-/* exit how=return|exit_without_shutdown|_exit|pthread_exit|abort [code=] [shutdown=1] */
-void process_exit(const command *c) {
-    const char *how = command_text(c, "how", "return");
+/*
+ * exit how=return|exit_without_shutdown|_exit|pthread_exit|abort [code=] [shutdown=1]; "return" is drive_main's.
+ * Takes the command and the line: a main thread that leaves by pthread_exit must not lose them.
+ */
+void process_exit(command *c, char *line) {
+    char how[32];
+    snprintf(how, sizeof how, "%s", command_text(c, "how", ""));
     int code = (int)command_u64(c, "code", 0);
-    if (strcmp(how, "return") == 0 || command_flag(c, "shutdown")) {
+    bool shut_down = command_flag(c, "shutdown");
+    command_free(c);
+    free(line);
+    if (shut_down) {
         plugins_unload_all();
     }
     if (strcmp(how, "_exit") == 0) {

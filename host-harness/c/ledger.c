@@ -140,10 +140,6 @@ static nrhost_record *owner(page *p, uint64_t sid) {
 nrhost_record *nrhost_ledger_send_begins(nrhost_ledger *ledger, uint64_t sid, NrStatus status, uint64_t inside) {
     unsigned long long shown = sid;
     nrhost_ledger_status(ledger, sid, status);
-    if (inside != 0 && inside != sid) {
-        broken(ledger, &ledger->sum.strangers, "sid %llu: sent by a thread inside a call of sid %llu", shown,
-               (unsigned long long)inside);
-    }
     page *p = lock_page(ledger, sid);
     nrhost_record *record = owner(p, sid);
     if (record == NULL) {
@@ -164,6 +160,10 @@ nrhost_record *nrhost_ledger_send_begins(nrhost_ledger *ledger, uint64_t sid, Nr
             record->terminal = true;
             add(ledger, &ledger->sum.terminals);
         }
+    }
+    if (inside != 0 && inside != sid) {
+        broken(ledger, &ledger->sum.strangers, "sid %llu: sent by a thread inside a call of sid %llu", shown,
+               (unsigned long long)inside);
     }
     pthread_mutex_unlock(&p->lock);
     return record;
