@@ -1,0 +1,48 @@
+/*
+ * A call on its way to a worker: one block that holds a copy of all the host passed.
+ */
+#ifndef NRPY_CALL_H
+#define NRPY_CALL_H
+
+#include "abi/nylon_ring_v1.h"
+#include "core_table.h"
+#include "entries.h"
+#include "exchange.h"
+#include "queue.h"
+
+#include <stdbool.h>
+
+/* What a handler may ask of a request. The views point into a call's block, or into the host's memory while a host
+ * thread waits. */
+typedef struct nrpy_request_view {
+    NrRequest meta; /* empty without metadata */
+    NrBytes body;
+    bool has_metadata;
+} nrpy_request_view;
+
+typedef struct nrpy_call {
+    nrpy_item item;
+    nrpy_instance *instance; /* alive as long as the call is queued: close waits for the queue */
+    const nrpy_entry *entry;
+    uint64_t sid;
+    nrpy_exchange *exchange; /* a reference, or NULL: a plain unary call */
+    nrpy_request_view request;
+    unsigned char bytes[];
+} nrpy_call;
+
+/* A view of what the host passed, without a copy. */
+static inline nrpy_request_view nrpy_view_request(const NrRequest *req, NrBytes payload) {
+    nrpy_request_view view = {.body = payload, .has_metadata = req != NULL};
+    if (req != NULL) {
+        view.meta = *req;
+    }
+    return view;
+}
+
+/* Copies all that `view` shows. NULL without memory. The views have been checked. */
+nrpy_call *nrpy_call_new(nrpy_instance *instance, const nrpy_entry *entry, uint64_t sid, const nrpy_request_view *view);
+
+/* Frees the block; the exchange is the caller's affair. */
+void nrpy_call_free(nrpy_call *call);
+
+#endif /* NRPY_CALL_H */

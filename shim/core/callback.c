@@ -1,0 +1,95 @@
+#include "callback.h"
+
+#include "reply.h"
+
+typedef struct {
+    PyObject_HEAD
+    nrpy_exchange *exchange; /* a reference */
+} callback;
+
+PyObject *nrpy_callback_new(nrpy_exchange *exchange) {
+    callback *self = PyObject_New(callback, &nrpy_callback_type);
+    if (self != NULL) {
+        nrpy_exchange_retain(exchange);
+        self->exchange = exchange;
+    }
+    return (PyObject *)self;
+}
+
+/* Runs wherever the last reference goes, so a worker does the sending. */
+static void callback_dealloc(PyObject *object) {
+    static const char unanswered[] = "the handler dropped its callback without an answer";
+    nrpy_exchange *exchange = ((callback *)object)->exchange;
+    if (!exchange->is_stream && !nrpy_exchange_has_ended(exchange)) {
+        nrpy_exchange_send(exchange, NR_ERR, unanswered, sizeof unanswered - 1, false);
+    }
+    nrpy_exchange_release(exchange);
+    PyObject_Free(object);
+}
+
+int nrpy_status_from(PyObject *status) {
+    long number = PyLong_AsLong(status);
+    if (number == -1 && PyErr_Occurred()) {
+        return -1;
+    }
+    if (number < (long)NR_OK || number > (long)NR_STREAM_END) {
+        PyErr_Format(PyExc_ValueError, "status %ld cannot be sent: a plugin sends 0 (OK) to 4 (STREAM_END)", number);
+        return -1;
+    }
+    return (int)number;
+}
+
+int nrpy_exchange_answer(nrpy_exchange *exchange, PyObject *data, int status) {
+    nrpy_reply reply;
+    if (nrpy_reply_from_data(&reply, data, status < 0 ? (int)NR_OK : status) != 0) {
+        return -1;
+    }
+    if (status >= 0) {
+        reply.status = (NrStatus)status;
+    }
+    nrpy_thread *thread = nrpy_thread_self();
+    bool may_send = thread != NULL && nrpy_may_send(thread, exchange->instance, exchange->sid);
+    PyThreadState *state = PyEval_SaveThread();
+    bool taken = nrpy_exchange_send(exchange, reply.status, reply.bytes, reply.length, may_send);
+    PyEval_RestoreThread(state);
+    nrpy_reply_clear(&reply);
+    return taken;
+}
+
+static PyObject *callback_call(PyObject *object, PyObject *args, PyObject *kwargs) {
+    static char *names[] = {"data", "status", NULL};
+    PyObject *data = Py_None;
+    PyObject *status_object = NULL;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|OO:Callback", names, &data, &status_object)) {
+        return NULL;
+    }
+    int status = -1;
+    if (status_object != NULL && status_object != Py_None) {
+        status = nrpy_status_from(status_object);
+        if (status < 0) {
+            return NULL;
+        }
+    }
+    int taken = nrpy_exchange_answer(((callback *)object)->exchange, data, status);
+    return taken < 0 ? NULL : PyBool_FromLong(taken);
+}
+
+static PyObject *get_sid(PyObject *object, void *closure) {
+    (void)closure;
+    return PyLong_FromUnsignedLongLong(((callback *)object)->exchange->sid);
+}
+
+static PyGetSetDef fields[] = {
+    {"sid", get_sid, NULL, "The host's number for the call this answers.", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+PyTypeObject nrpy_callback_type = {
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "nylon_ring_py.Callback",
+    .tp_doc = "Answers one call, from any thread, now or later.",
+    .tp_basicsize = sizeof(callback),
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .tp_dealloc = callback_dealloc,
+    .tp_call = callback_call,
+    .tp_getset = fields,
+};

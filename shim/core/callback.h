@@ -1,0 +1,25 @@
+/*
+ * Callback: what a handler answers through when it answers later, or more than once.
+ */
+#ifndef NRPY_CALLBACK_H
+#define NRPY_CALLBACK_H
+
+#include "python.h"
+
+#include "exchange.h"
+
+extern PyTypeObject nrpy_callback_type;
+
+/* New reference or NULL. Shares the exchange. */
+PyObject *nrpy_callback_new(nrpy_exchange *exchange);
+
+/*
+ * Sends `data` for an exchange from Python code that holds the GIL, which is released meanwhile. `status` -1: the one of
+ * a Response, else Ok. Returns 1 taken, 0 too late, -1 with an exception set.
+ */
+int nrpy_exchange_answer(nrpy_exchange *exchange, PyObject *data, int status);
+
+/* An int or IntEnum a caller gave as status, within what the ABI lets a plugin send. Returns it, or -1 raising. */
+int nrpy_status_from(PyObject *status);
+
+#endif /* NRPY_CALLBACK_H */

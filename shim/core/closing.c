@@ -1,0 +1,332 @@
+/*
+ * The end of an instance: every accepted call gets its terminal reply, then nothing touches the host any more.
+ */
+#include "dispatch.h"
+#include "exchange.h"
+#include "instance.h"
+#include "reply.h"
+#include "runtime.h"
+#include "threads.h"
+
+#include <errno.h>
+#include <semaphore.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+static const char shutting_down[] = "the plugin is shutting down";
+
+/* One run of close. Lives on the heap: a Python part that does not come back keeps it. */
+typedef struct closing {
+    nrpy_instance *instance;  /* a reference */
+    nrpy_thread *caller;      /* the thread that shutdown was called on */
+    unsigned caller_visits;   /* sends of the instance below shutdown on the caller's stack */
+    bool host_thread_left;    /* a host's thread is in a handler that did not end in time */
+    _Atomic int refs;         /* the caller and the closer */
+    sem_t host_done;          /* posted when the host may go: all replies sent */
+    sem_t python_done;        /* posted when Python's part has ended */
+} closing;
+
+static void release_closing(closing *run) {
+    if (atomic_fetch_sub(&run->refs, 1) == 1) {
+        sem_destroy(&run->host_done);
+        sem_destroy(&run->python_done);
+        nrpy_instance_release(run->instance);
+        free(run);
+    }
+}
+
+static double now_s(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+/* Handlers' ends are not announced: that would put a branch on every call. So close looks, less and less often. */
+static void rest(long *interval_ns) {
+    struct timespec interval = {.tv_nsec = *interval_ns};
+    nanosleep(&interval, NULL);
+    if (*interval_ns < 2000000) {
+        *interval_ns *= 2;
+    }
+}
+
+/* ---- refusing, and waiting for handlers ---- */
+
+static void refuse_queued(nrpy_instance *instance) {
+    nrpy_item *item = nrpy_queue_close(&instance->queue);
+    while (item != NULL) {
+        nrpy_item *next = item->next;
+        nrpy_refuse_item(instance, item, shutting_down);
+        item = next;
+    }
+}
+
+static void send_late_posts(nrpy_instance *instance) {
+    nrpy_item *item = atomic_exchange(&instance->late_posts, NULL);
+    while (item != NULL) {
+        nrpy_item *next = item->next;
+        nrpy_refuse_item(instance, item, shutting_down);
+        item = next;
+    }
+}
+
+typedef void (*exchange_action)(nrpy_exchange *exchange);
+
+static size_t for_each_exchange(nrpy_instance *instance, exchange_action action) {
+    size_t count;
+    nrpy_exchange **all = nrpy_registry_all(&instance->registry, &count);
+    for (size_t i = 0; i < count; i++) {
+        action(all[i]);
+        nrpy_exchange_release(all[i]);
+    }
+    free(all);
+    return count;
+}
+
+static void end_exchange(nrpy_exchange *exchange) {
+    nrpy_exchange_drain(exchange);
+    if (!nrpy_exchange_has_ended(exchange)) {
+        nrpy_exchange_send(exchange, NR_ERR, shutting_down, sizeof shutting_down - 1, true);
+    }
+}
+
+/* A stream that no handler is at work for has nothing to wait for. */
+static void cancel_exchange(nrpy_exchange *exchange) {
+    atomic_store(&exchange->cancelled, true);
+    if (exchange->is_stream && atomic_load(&exchange->handlers) == 0) {
+        end_exchange(exchange);
+    }
+}
+
+static bool is_running_for(nrpy_thread *thread, const nrpy_instance *instance) {
+    return (atomic_load(&thread->running.word) & NRPY_STATE_MASK) != NRPY_IDLE &&
+           atomic_load(&thread->running.instance) == instance;
+}
+
+/* A worker shows that it is at work before it takes its first item, so no item is ever out of sight. */
+static bool any_worker_at_work(const closing *run) {
+    nrpy_pool *pool = &run->instance->pool;
+    bool found = false;
+    pthread_mutex_lock(&pool->lock);
+    for (nrpy_worker *worker = pool->workers; worker != NULL && !found; worker = worker->next) {
+        found = atomic_load(&worker->in_handler) && atomic_load(&worker->thread) != run->caller;
+    }
+    pthread_mutex_unlock(&pool->lock);
+    return found;
+}
+
+static bool any_handler(const closing *run) {
+    if (atomic_load(&run->instance->registry.count) > 0 || any_worker_at_work(run)) {
+        return true;
+    }
+    for (nrpy_thread *thread = nrpy_thread_first(); thread != NULL; thread = thread->next) {
+        if (thread != run->caller && is_running_for(thread, run->instance)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void wait_for_handlers(const closing *run) {
+    double until = now_s() + run->instance->shutdown_timeout_s;
+    long interval_ns = 50000;
+    while (any_handler(run) && now_s() < until) {
+        rest(&interval_ns);
+        for_each_exchange(run->instance, cancel_exchange); /* a stream's handler may have ended meanwhile */
+        send_late_posts(run->instance);
+    }
+}
+
+static bool is_worker(nrpy_instance *instance, const nrpy_thread *thread) {
+    bool found = false;
+    pthread_mutex_lock(&instance->pool.lock);
+    for (nrpy_worker *worker = instance->pool.workers; worker != NULL && !found; worker = worker->next) {
+        found = atomic_load(&worker->thread) == thread;
+    }
+    pthread_mutex_unlock(&instance->pool.lock);
+    return found;
+}
+
+/* Answers Err for all that still runs. */
+static void end_running(closing *run) {
+    nrpy_instance *instance = run->instance;
+    for_each_exchange(instance, end_exchange);
+    send_late_posts(instance);
+    for (nrpy_thread *thread = nrpy_thread_first(); thread != NULL; thread = thread->next) {
+        uint64_t sid = atomic_load(&thread->running.sid);
+        if (is_running_for(thread, instance) &&
+            (atomic_load(&thread->running.word) & NRPY_STATE_MASK) == NRPY_RUNNING) {
+            nrpy_answer_running(instance, sid, NR_ERR, shutting_down, sizeof shutting_down - 1);
+        }
+        if (thread != run->caller && is_running_for(thread, instance)) {
+            run->host_thread_left |= !is_worker(instance, thread);
+        }
+    }
+    run->host_thread_left |= atomic_load(&instance->host_calls) > 0;
+}
+
+/* ---- the host goes ---- */
+
+static bool any_send(const closing *run) {
+    if (atomic_load(&run->instance->visitors) > run->caller_visits) {
+        return true;
+    }
+    for (nrpy_thread *thread = nrpy_thread_first(); thread != NULL; thread = thread->next) {
+        if (thread != run->caller && is_running_for(thread, run->instance) &&
+            (atomic_load(&thread->running.word) & NRPY_STATE_MASK) == NRPY_SENDING) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Without a deadline: the host frees its context when we return. */
+static void wait_for_sends(const closing *run) {
+    long interval_ns = 20000;
+    atomic_store(&run->instance->host_gone, true);
+    while (any_send(run)) {
+        rest(&interval_ns);
+    }
+}
+
+/* ---- Python's part ---- */
+
+static void run_shutdown_hooks(nrpy_instance *instance) {
+    PyObject *done = PyObject_CallMethod(instance->session, "run_shutdown", NULL);
+    if (done == NULL) {
+        PyErr_WriteUnraisable(instance->session);
+    }
+    Py_XDECREF(done);
+}
+
+static bool attach_for_hooks(nrpy_attachment *attachment) {
+    nrpy_thread *thread = nrpy_thread_self();
+    return thread != NULL && nrpy_attach(attachment, thread);
+}
+
+/* On a thread of ours: the host's thread must not send for calls, and may have little stack. */
+static void *run_closer(void *argument) {
+    closing *run = argument;
+    nrpy_instance *instance = run->instance;
+    nrpy_fence_all_threads();
+    nrpy_registry_close(&instance->registry);
+    refuse_queued(instance);
+    for_each_exchange(instance, cancel_exchange);
+    wait_for_handlers(run);
+    end_running(run);
+    sem_post(&run->host_done);
+
+    nrpy_attachment attachment;
+    if (attach_for_hooks(&attachment)) {
+        run_shutdown_hooks(instance);
+        nrpy_detach(&attachment);
+    }
+    wait_for_sends(run);
+    unsigned left = nrpy_pool_stop(&instance->pool, run->caller);
+    if (attach_for_hooks(&attachment)) {
+        nrpy_instance_unload(instance);
+        nrpy_detach(&attachment);
+    }
+    if (left > 0) {
+        fprintf(stderr,
+                "nylon-ring: plugin '%s': %u worker(s) did not end within shutdown_timeout_s=%g; their calls were "
+                "answered Err, their threads end when their handlers do\n",
+                instance->name, left, instance->shutdown_timeout_s);
+    }
+    sem_post(&run->python_done);
+    release_closing(run);
+    return NULL;
+}
+
+/* Returns false when `seconds` pass first. */
+static bool wait_until(sem_t *posted, double seconds) {
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += (time_t)seconds;
+    until.tv_nsec += (long)((seconds - (double)(time_t)seconds) * 1e9);
+    until.tv_sec += until.tv_nsec / 1000000000L;
+    until.tv_nsec %= 1000000000L;
+    int failed;
+    while ((failed = sem_timedwait(posted, &until)) != 0 && errno == EINTR) {
+    }
+    return failed == 0;
+}
+
+static unsigned count_visits(const nrpy_thread *thread, const nrpy_instance *instance) {
+    unsigned count = 0;
+    for (const nrpy_visit *visit = thread != NULL ? thread->visits : NULL; visit != NULL; visit = visit->outer) {
+        count += visit->instance == instance;
+    }
+    return count;
+}
+
+static closing *new_closing(nrpy_instance *instance) {
+    closing *run = calloc(1, sizeof *run);
+    if (run != NULL) {
+        run->instance = instance;
+        nrpy_instance_retain(instance);
+        run->caller = nrpy_thread_self();
+        run->caller_visits = count_visits(run->caller, instance);
+        atomic_init(&run->refs, 2);
+        sem_init(&run->host_done, 0, 0);
+        sem_init(&run->python_done, 0, 0);
+    }
+    return run;
+}
+
+/* Without the GIL. Returns whether the caller's code must stay mapped. */
+static int close_detached(nrpy_instance *instance) {
+    closing *run = new_closing(instance);
+    pthread_t id;
+    if (run == NULL) {
+        /* Nothing can be sent in order without memory for it; what can be kept is that nobody touches the host. */
+        fprintf(stderr, "nylon-ring: plugin '%s': no memory to shut down in order\n", instance->name);
+        atomic_store(&instance->host_gone, true);
+        return 1;
+    }
+    if (nrpy_spawn(&id, run_closer, run) != 0) {
+        fprintf(stderr, "nylon-ring: plugin '%s': no thread to shut down on; the host's own does it\n", instance->name);
+        run_closer(run);
+    } else {
+        pthread_detach(id);
+    }
+    while (sem_wait(&run->host_done) != 0) {
+    }
+    /* The author's on_shutdown gets as long as the handlers had. */
+    bool finished = wait_until(&run->python_done, instance->shutdown_timeout_s + 1);
+    if (!finished) {
+        fprintf(stderr,
+                "nylon-ring: plugin '%s': on_shutdown did not end within shutdown_timeout_s=%g, or Python could not be "
+                "entered; the instance is left behind\n",
+                instance->name, instance->shutdown_timeout_s);
+        wait_for_sends(run);
+    }
+    int must_stay = run->host_thread_left || !finished;
+    release_closing(run);
+    return must_stay;
+}
+
+int nrpy_instance_close(nrpy_instance *instance) {
+    nrpy_thread *thread = nrpy_thread_self();
+    if (!nrpy_is_alive() || thread == NULL) {
+        /* A forked child, or a process that is exiting: Python is not to be entered. */
+        atomic_store(&instance->host_gone, true);
+        atomic_store(&instance->phase, NRPY_CLOSED);
+        return 1;
+    }
+    bool attached = nrpy_is_attached(thread);
+    int open = NRPY_OPEN;
+    if (!atomic_compare_exchange_strong(&instance->phase, &open, NRPY_CLOSING)) {
+        return 0;
+    }
+    PyThreadState *state = attached ? PyEval_SaveThread() : NULL;
+    int must_stay = close_detached(instance);
+    nrpy_instance_unlist(instance);
+    atomic_store(&instance->phase, NRPY_CLOSED);
+    nrpy_instance_release(instance);
+    if (state != NULL) {
+        PyEval_RestoreThread(state);
+    }
+    return must_stay;
+}

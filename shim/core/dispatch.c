@@ -1,0 +1,447 @@
+#include "dispatch.h"
+
+#include "callback.h"
+#include "request.h"
+#include "runtime.h"
+#include "streams.h"
+#include "views.h"
+
+#include <stdlib.h>
+
+/* ---- shared by both ways ---- */
+
+NrStatus nrpy_refusal(nrpy_instance *instance) {
+    bool ends = !nrpy_is_alive() || atomic_load(&instance->phase) == NRPY_CLOSING;
+    return ends ? NR_ERR : NR_INVALID;
+}
+
+static void note_sid(nrpy_instance *instance, uint64_t sid) {
+    if (sid > atomic_load_explicit(&instance->highest_sid, memory_order_relaxed)) {
+        atomic_store_explicit(&instance->highest_sid, sid, memory_order_relaxed);
+    }
+}
+
+static nrpy_source source_of(nrpy_instance *instance, const nrpy_entry *entry, uint64_t sid) {
+    return (nrpy_source){
+        .instance = instance,
+        .kind = "entry",
+        .name = entry->name,
+        .name_length = (int)entry->length,
+        .sid = sid,
+    };
+}
+
+PyObject *nrpy_call_handler(PyObject *handler, PyObject *argument, PyObject *callback) {
+    /* The instance may be unloaded while a handler that never ends runs on. */
+    Py_INCREF(handler);
+    PyObject *arguments[] = {argument, callback};
+    PyObject *result = PyObject_Vectorcall(handler, arguments, callback != NULL ? 2 : 1, NULL);
+    Py_DECREF(handler);
+    return result;
+}
+
+static void begin_running(nrpy_thread *thread, nrpy_instance *instance, uint64_t sid) {
+    uint64_t word = atomic_load_explicit(&thread->running.word, memory_order_relaxed);
+    atomic_store_explicit(&thread->running.instance, instance, memory_order_relaxed);
+    atomic_store_explicit(&thread->running.sid, sid, memory_order_relaxed);
+    atomic_store_explicit(&thread->running.word, word | NRPY_RUNNING, memory_order_release);
+    note_sid(instance, sid);
+}
+
+static void end_running(nrpy_thread *thread) {
+    uint64_t word = atomic_load_explicit(&thread->running.word, memory_order_relaxed);
+    word = (word & ~(uint64_t)NRPY_STATE_MASK) + NRPY_SEQUENCE_STEP;
+    atomic_store_explicit(&thread->running.word, word, memory_order_release);
+}
+
+/*
+ * Sends the reply of the call in this thread's slot, unless somebody has answered for it. Must not hold the GIL. Taking
+ * the slot and looking for the host are in one total order with close, which says that the host is gone and then looks
+ * at the slots: it waits for this send, or this send does not happen.
+ */
+static void send_running(nrpy_thread *thread, nrpy_instance *instance, uint64_t sid, const nrpy_reply *reply) {
+    uint64_t running = atomic_load_explicit(&thread->running.word, memory_order_relaxed);
+    uint64_t base = running & ~(uint64_t)NRPY_STATE_MASK;
+    running = base | NRPY_RUNNING;
+    if (!atomic_compare_exchange_strong(&thread->running.word, &running, base | NRPY_SENDING)) {
+        if (reply->length > 0 || reply->status != NR_OK) {
+            atomic_fetch_add(&instance->late_replies, 1);
+        }
+    } else if (!atomic_load(&instance->host_gone)) {
+        nrpy_host_send(instance, sid, reply->status, reply->bytes, reply->length, true);
+    }
+    end_running(thread);
+}
+
+bool nrpy_exchange_reply(nrpy_exchange *exchange, nrpy_reply *reply, bool may_send) {
+    PyThreadState *state = PyEval_SaveThread();
+    bool taken = nrpy_exchange_send(exchange, reply->status, reply->bytes, reply->length, may_send);
+    PyEval_RestoreThread(state);
+    nrpy_reply_clear(reply);
+    return taken;
+}
+
+void nrpy_exchange_result(nrpy_exchange *exchange, const nrpy_source *source, PyObject *result, bool may_send) {
+    if (result == Py_None) {
+        Py_DECREF(result);
+        return;
+    }
+    nrpy_reply reply;
+    nrpy_reply_make(&reply, source, result);
+    nrpy_exchange_reply(exchange, &reply, may_send);
+}
+
+/* Runs the handler of a call that has an exchange. Takes `argument`; NULL: an exception is set. Needs the GIL. */
+static void run_exchange(nrpy_exchange *exchange, const nrpy_entry *entry, PyObject *argument, bool may_send) {
+    nrpy_source source = source_of(exchange->instance, entry, exchange->sid);
+    bool answers_itself = (entry->flags & (NRPY_STREAM | NRPY_CALLBACK)) != 0;
+    PyObject *callback = NULL;
+    PyObject *result = NULL;
+    if (argument != NULL && (entry->flags & NRPY_CALLBACK) != 0) {
+        callback = nrpy_callback_new(exchange);
+    }
+    if (argument != NULL && (callback != NULL || (entry->flags & NRPY_CALLBACK) == 0)) {
+        result = nrpy_call_handler(entry->handler, argument, callback);
+    }
+    if (answers_itself) {
+        nrpy_exchange_result(exchange, &source, result, may_send);
+    } else {
+        nrpy_reply reply;
+        nrpy_reply_make(&reply, &source, result);
+        nrpy_exchange_reply(exchange, &reply, may_send);
+    }
+    Py_XDECREF(argument);
+    Py_XDECREF(callback); /* unanswered and kept by nobody: it answers Err now */
+}
+
+/* ---- on the host's thread ---- */
+
+static PyObject *argument_over_host(nrpy_instance *instance, const nrpy_entry *entry, uint64_t sid,
+                                    const nrpy_request_view *view) {
+    if ((entry->flags & NRPY_RAW) != 0) {
+        return PyBytes_FromStringAndSize((const char *)view->body.ptr, (Py_ssize_t)view->body.len);
+    }
+    return nrpy_request_over_host(instance, entry, sid, view);
+}
+
+static void end_argument(const nrpy_entry *entry, PyObject *argument) {
+    if (argument == NULL) {
+        return;
+    }
+    if ((entry->flags & NRPY_RAW) != 0) {
+        Py_DECREF(argument);
+    } else {
+        nrpy_request_return(argument);
+    }
+}
+
+/* An exchange that is registered, or the status `handle` answers. */
+static nrpy_exchange *open_exchange(nrpy_instance *instance, const nrpy_entry *entry, uint64_t sid,
+                                    nrpy_waiter *waiter, NrStatus *status) {
+    nrpy_exchange *exchange = nrpy_exchange_new(instance, entry, sid);
+    *status = NR_ERR;
+    if (exchange == NULL) {
+        return NULL;
+    }
+    exchange->waiter = waiter;
+    nrpy_add_result added = nrpy_registry_add(&instance->registry, exchange);
+    if (added != NRPY_ADDED) {
+        *status = added == NRPY_STREAM_IS_OPEN ? NR_INVALID : NR_ERR;
+        nrpy_exchange_release(exchange);
+        return NULL;
+    }
+    *status = NR_OK;
+    return exchange;
+}
+
+/* A synchronous call whose reply cannot live in the thread's slot: its handler takes a callback, or the slot is in use
+ * by the call below on this stack. */
+static NrStatus run_here_with_exchange(nrpy_thread *thread, nrpy_instance *instance, const nrpy_entry *entry,
+                                       uint64_t sid, const nrpy_request_view *view) {
+    NrStatus status;
+    nrpy_exchange *exchange = open_exchange(instance, entry, sid, NULL, &status);
+    if (exchange == NULL) {
+        return status;
+    }
+    nrpy_attachment attachment;
+    if (!nrpy_attach(&attachment, thread)) {
+        nrpy_exchange_abandon(exchange);
+        nrpy_exchange_release(exchange);
+        return NR_ERR;
+    }
+    if (!nrpy_is_open(instance)) {
+        status = nrpy_refusal(instance);
+        nrpy_exchange_abandon(exchange);
+    } else {
+        nrpy_host_frame frame = {.outer = thread->frames, .instance = instance, .sid = sid, .has_call = true};
+        thread->frames = &frame;
+        atomic_fetch_add(&instance->host_calls, 1);
+        atomic_fetch_add(&exchange->handlers, 1);
+        note_sid(instance, sid);
+        PyObject *argument = argument_over_host(instance, entry, sid, view);
+        Py_XINCREF(argument);
+        run_exchange(exchange, entry, argument, true);
+        end_argument(entry, argument);
+        atomic_fetch_sub(&exchange->handlers, 1);
+        atomic_fetch_sub(&instance->host_calls, 1);
+        thread->frames = frame.outer;
+    }
+    nrpy_detach(&attachment);
+    nrpy_exchange_release(exchange);
+    return status;
+}
+
+/* This thread's stack is too small for Python: a worker runs the handler, and this thread waits and sends. */
+static NrStatus run_by_worker(nrpy_thread *thread, nrpy_instance *instance, const nrpy_entry *entry, uint64_t sid,
+                              const nrpy_request_view *view) {
+    NrStatus status;
+    nrpy_waiter waiter = {.reply = NULL};
+    nrpy_call *call = nrpy_call_new(instance, entry, sid, view);
+    if (call == NULL) {
+        return NR_ERR;
+    }
+    sem_init(&waiter.answered, 0, 0);
+    nrpy_exchange *exchange = open_exchange(instance, entry, sid, &waiter, &status);
+    if (exchange == NULL) {
+        nrpy_call_free(call);
+        goto done;
+    }
+    call->exchange = exchange;
+    if (nrpy_queue_push(&instance->queue, &call->item, false) != NRPY_PUSHED) {
+        nrpy_exchange_abandon(exchange);
+        nrpy_exchange_release(exchange);
+        nrpy_call_free(call);
+        status = NR_ERR;
+        goto done;
+    }
+    nrpy_pool_notify(&instance->pool);
+    PyThreadState *state = nrpy_is_attached(thread) ? PyEval_SaveThread() : NULL;
+    while (sem_wait(&waiter.answered) != 0) {
+    }
+    nrpy_visit visit;
+    if (nrpy_visit_begin(&visit, instance)) {
+        if (waiter.reply != NULL) {
+            nrpy_host_send(instance, sid, waiter.reply->status, waiter.reply->bytes, waiter.reply->length, true);
+        } else {
+            static const char text[] = "no memory to keep the reply";
+            nrpy_host_send(instance, sid, NR_ERR, text, sizeof text - 1, true);
+        }
+        nrpy_visit_end(&visit);
+    }
+    free(waiter.reply);
+    if (state != NULL) {
+        PyEval_RestoreThread(state);
+    }
+done:
+    sem_destroy(&waiter.answered);
+    return status;
+}
+
+static NrStatus run_here(nrpy_instance *instance, const nrpy_entry *entry, uint64_t sid,
+                         const nrpy_request_view *view) {
+    nrpy_thread *thread = nrpy_thread_self();
+    if (thread == NULL) {
+        return NR_ERR;
+    }
+    if (!nrpy_has_python_stack(thread)) {
+        return run_by_worker(thread, instance, entry, sid, view);
+    }
+    uint64_t word = atomic_load_explicit(&thread->running.word, memory_order_relaxed);
+    if ((entry->flags & NRPY_CALLBACK) != 0 || (word & NRPY_STATE_MASK) != NRPY_IDLE) {
+        return run_here_with_exchange(thread, instance, entry, sid, view);
+    }
+    nrpy_attachment attachment;
+    if (!nrpy_attach(&attachment, thread)) {
+        return NR_ERR;
+    }
+    /* First show the call, then look at the gate: close shuts the gate, fences all threads, and then looks at the slots. */
+    begin_running(thread, instance, sid);
+    atomic_signal_fence(memory_order_seq_cst);
+    if (!nrpy_is_open(instance)) {
+        end_running(thread);
+        nrpy_detach(&attachment);
+        return nrpy_refusal(instance);
+    }
+    nrpy_host_frame frame = {.outer = thread->frames, .instance = instance, .sid = sid, .has_call = true};
+    thread->frames = &frame;
+    nrpy_source source = source_of(instance, entry, sid);
+    PyObject *argument = argument_over_host(instance, entry, sid, view);
+    PyObject *result = argument != NULL ? nrpy_call_handler(entry->handler, argument, NULL) : NULL;
+    nrpy_reply reply;
+    nrpy_reply_make(&reply, &source, result);
+    end_argument(entry, argument);
+    thread->frames = frame.outer;
+    bool was_attached = attachment.was_attached;
+    nrpy_detach(&attachment);
+    PyThreadState *state = was_attached ? PyEval_SaveThread() : NULL;
+    send_running(thread, instance, sid, &reply);
+    if (state != NULL) {
+        PyEval_RestoreThread(state);
+        nrpy_reply_clear(&reply);
+    } else if (reply.view.obj != NULL) {
+        if (nrpy_attach(&attachment, thread)) {
+            nrpy_reply_clear(&reply);
+            nrpy_detach(&attachment);
+        }
+    } else if (reply.owner != NULL) {
+        nrpy_drop_later(thread, reply.owner, reply.length);
+    }
+    return NR_OK;
+}
+
+/* ---- through the queue ---- */
+
+static NrStatus submit(nrpy_instance *instance, const nrpy_entry *entry, uint64_t sid, const nrpy_request_view *view) {
+    nrpy_call *call = nrpy_call_new(instance, entry, sid, view);
+    if (call == NULL) {
+        return NR_ERR;
+    }
+    NrStatus status = NR_OK;
+    if ((entry->flags & (NRPY_GENERATOR | NRPY_STREAM | NRPY_CALLBACK)) != 0) {
+        call->exchange = open_exchange(instance, entry, sid, NULL, &status);
+    }
+    if (status == NR_OK && nrpy_queue_push(&instance->queue, &call->item, true) == NRPY_PUSHED) {
+        nrpy_pool_notify(&instance->pool);
+        return NR_OK;
+    }
+    if (call->exchange != NULL) {
+        nrpy_exchange_abandon(call->exchange);
+        nrpy_exchange_release(call->exchange);
+    }
+    nrpy_call_free(call);
+    return status == NR_OK ? NR_ERR : status;
+}
+
+NrStatus nrpy_handle(nrpy_instance *instance, NrStr name, uint64_t sid, const NrRequest *req, NrBytes payload) {
+    if (!nrpy_is_open(instance) || !nrpy_is_alive()) {
+        return nrpy_refusal(instance);
+    }
+    if (name.len == 0 || !nrpy_can_hold(name.ptr, name.len)) {
+        return NR_INVALID;
+    }
+    const nrpy_entry *entry = nrpy_entries_find(&instance->entries, name);
+    if (entry == NULL || !nrpy_can_hold(payload.ptr, payload.len) || (req != NULL && !nrpy_is_valid_request(req)) ||
+        nrpy_registry_has_stream(&instance->registry, sid)) {
+        return NR_INVALID;
+    }
+    nrpy_request_view view = nrpy_view_request(req, payload);
+    if ((entry->flags & NRPY_SYNC) != 0) {
+        return run_here(instance, entry, sid, &view);
+    }
+    return submit(instance, entry, sid, &view);
+}
+
+/* ---- on a worker ---- */
+
+/* The handler's argument over the call's block. Takes the call. NULL with an exception set. */
+static PyObject *argument_over_call(nrpy_call *call) {
+    PyObject *argument;
+    if ((call->entry->flags & NRPY_RAW) != 0) {
+        argument = PyBytes_FromStringAndSize((const char *)call->request.body.ptr, (Py_ssize_t)call->request.body.len);
+        nrpy_call_free(call);
+    } else {
+        argument = nrpy_request_over_call(call);
+        if (argument == NULL) {
+            nrpy_call_free(call);
+        }
+    }
+    return argument;
+}
+
+static void run_plain_call(nrpy_instance *instance, nrpy_thread *thread, nrpy_call *call) {
+    const nrpy_entry *entry = call->entry;
+    uint64_t sid = call->sid;
+    nrpy_source source = source_of(instance, entry, sid);
+    begin_running(thread, instance, sid);
+    PyObject *argument = argument_over_call(call);
+    PyObject *result = argument != NULL ? nrpy_call_handler(entry->handler, argument, NULL) : NULL;
+    nrpy_reply reply;
+    nrpy_reply_make(&reply, &source, result);
+    Py_XDECREF(argument);
+    PyThreadState *state = PyEval_SaveThread();
+    send_running(thread, instance, sid, &reply);
+    nrpy_worker_reattach(&instance->pool, state);
+    nrpy_reply_clear(&reply);
+}
+
+static void run_exchange_call(nrpy_instance *instance, nrpy_call *call) {
+    const nrpy_entry *entry = call->entry;
+    nrpy_exchange *exchange = call->exchange;
+    atomic_fetch_add(&exchange->handlers, 1);
+    note_sid(instance, exchange->sid);
+    PyObject *argument = argument_over_call(call);
+    if ((entry->flags & NRPY_GENERATOR) != 0) {
+        nrpy_source source = source_of(instance, entry, exchange->sid);
+        nrpy_run_generator(exchange, &source, entry->handler, argument);
+    } else {
+        run_exchange(exchange, entry, argument, true);
+    }
+    atomic_fetch_sub(&exchange->handlers, 1);
+    if (exchange->takes_input) {
+        nrpy_serve_inbox(exchange);
+    }
+    nrpy_exchange_release(exchange);
+}
+
+static nrpy_exchange *exchange_of_inbox(nrpy_item *item) {
+    return (nrpy_exchange *)(void *)((char *)item - offsetof(nrpy_exchange, inbox_item));
+}
+
+static nrpy_exchange *exchange_of_drain(nrpy_item *item) {
+    return (nrpy_exchange *)(void *)((char *)item - offsetof(nrpy_exchange, drain_item));
+}
+
+void nrpy_run_item(nrpy_instance *instance, nrpy_thread *thread, nrpy_item *item) {
+    switch (item->kind) {
+    case NRPY_ITEM_CALL: {
+        nrpy_call *call = (nrpy_call *)(void *)item;
+        if (call->exchange == NULL) {
+            run_plain_call(instance, thread, call);
+        } else {
+            run_exchange_call(instance, call);
+        }
+        break;
+    }
+    case NRPY_ITEM_INBOX: {
+        nrpy_exchange *exchange = exchange_of_inbox(item);
+        nrpy_serve_inbox(exchange);
+        nrpy_exchange_release(exchange);
+        break;
+    }
+    case NRPY_ITEM_DRAIN:
+    case NRPY_ITEM_POST: {
+        PyThreadState *state = PyEval_SaveThread();
+        nrpy_refuse_item(instance, item, NULL); /* neither runs Python: both are delivered the same way when closing */
+        nrpy_worker_reattach(&instance->pool, state);
+        break;
+    }
+    }
+}
+
+void nrpy_refuse_item(nrpy_instance *instance, nrpy_item *item, const char *text) {
+    switch (item->kind) {
+    case NRPY_ITEM_CALL: {
+        nrpy_call *call = (nrpy_call *)(void *)item;
+        if (call->exchange == NULL) {
+            nrpy_refuse_late(instance, call->sid, text);
+        } else {
+            nrpy_exchange_send(call->exchange, NR_ERR, text, strlen(text), true);
+            nrpy_exchange_release(call->exchange);
+        }
+        nrpy_call_free(call);
+        break;
+    }
+    case NRPY_ITEM_INBOX:
+        nrpy_exchange_release(exchange_of_inbox(item)); /* its input goes with the exchange, which close ends */
+        break;
+    case NRPY_ITEM_DRAIN: {
+        nrpy_exchange *exchange = exchange_of_drain(item);
+        nrpy_exchange_drain(exchange);
+        nrpy_exchange_release(exchange);
+        break;
+    }
+    case NRPY_ITEM_POST:
+        nrpy_post_deliver(instance, (nrpy_post *)(void *)item);
+        break;
+    }
+}

@@ -1,0 +1,82 @@
+/*
+ * The entry table: what a plugin registered, found by name. Made once when an instance opens, read without a lock.
+ */
+#ifndef NRPY_ENTRIES_H
+#define NRPY_ENTRIES_H
+
+#include "python.h"
+
+#include "abi/nylon_ring_v1.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* The SDK names the same bits (nylon_ring_py/_core.pyi). */
+enum {
+    NRPY_SYNC = 1,      /* runs on the host's thread */
+    NRPY_RAW = 2,       /* the handler takes the payload, not a Request */
+    NRPY_GENERATOR = 4, /* frames are what it yields */
+    NRPY_STREAM = 8,    /* stays open when the handler returns */
+    NRPY_CALLBACK = 16, /* the handler takes a Callback as its second argument */
+};
+
+typedef struct nrpy_entry {
+    uint64_t hash;
+    char *name; /* UTF-8, owned; NULL: a free slot */
+    uint32_t length;
+    uint32_t flags;
+    PyObject *name_object;
+    PyObject *handler; /* cleared when the instance is unloaded */
+} nrpy_entry;
+
+typedef struct nrpy_entries {
+    nrpy_entry *slots; /* open addressing; a slot without name is free */
+    uint32_t mask;
+    uint32_t count;
+    uint32_t all_flags; /* every entry's flags together */
+} nrpy_entries;
+
+/* From a list of (name: str, flags: int, handler). Needs the GIL. Returns 0, or -1 with an exception set. */
+int nrpy_entries_fill(nrpy_entries *entries, PyObject *list);
+
+/* Drops the Python objects and keeps the table: a host thread may still be looking something up. Needs the GIL. */
+void nrpy_entries_clear(nrpy_entries *entries);
+
+/* Frees the table itself. */
+void nrpy_entries_free(nrpy_entries *entries);
+
+static inline bool nrpy_entry_is_stream(const nrpy_entry *entry) {
+    return (entry->flags & (NRPY_GENERATOR | NRPY_STREAM)) != 0;
+}
+
+static inline uint64_t nrpy_hash_name(const uint8_t *name, uint32_t length) {
+    uint64_t head = 0;
+    uint64_t tail = 0;
+    if (length >= 8) {
+        memcpy(&head, name, 8);
+        memcpy(&tail, name + length - 8, 8);
+    } else {
+        for (uint32_t i = 0; i < length; i++) {
+            head = head << 8 | name[i];
+        }
+    }
+    uint64_t hash = (head ^ length) * 0x9e3779b97f4a7c15u;
+    hash = (hash ^ tail ^ hash >> 32) * 0xd6e8feb86659fd93u;
+    return hash ^ hash >> 32;
+}
+
+/* The entry, or NULL: an unknown name, or bytes that are no name at all. `name.len` bytes must be readable. */
+static inline const nrpy_entry *nrpy_entries_find(const nrpy_entries *entries, NrStr name) {
+    uint64_t hash = nrpy_hash_name(name.ptr, name.len);
+    for (uint32_t i = (uint32_t)hash & entries->mask;; i = (i + 1) & entries->mask) {
+        const nrpy_entry *entry = &entries->slots[i];
+        if (entry->name == NULL) {
+            return NULL;
+        }
+        if (entry->hash == hash && entry->length == name.len && memcmp(entry->name, name.ptr, name.len) == 0) {
+            return entry;
+        }
+    }
+}
+
+#endif /* NRPY_ENTRIES_H */

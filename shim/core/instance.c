@@ -1,0 +1,390 @@
+#include "instance.h"
+
+#include "dispatch.h"
+#include "exchange.h"
+#include "instance_object.h"
+#include "module.h"
+#include "reply.h"
+#include "runtime.h"
+#include "threads.h"
+
+#include <errno.h>
+#include <dlfcn.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+/* ---- memory ---- */
+
+/* So many ended instances rest before the oldest one's memory is used again. */
+enum { RESTING = 16 };
+
+static pthread_mutex_t list_lock = PTHREAD_MUTEX_INITIALIZER;
+static nrpy_instance *open_instances; /* guarded by list_lock */
+static nrpy_instance *resting_first;  /* oldest first; guarded by list_lock */
+static nrpy_instance *resting_last;   /* likewise */
+static unsigned resting_count;        /* likewise */
+
+/* Frees what a rested instance holds. */
+static void recycle(nrpy_instance *instance) {
+    nrpy_entries_free(&instance->entries);
+    nrpy_registry_destroy(&instance->registry);
+    nrpy_state_destroy(&instance->state);
+    if (instance->queue.limit != 0) {
+        nrpy_pool_destroy(&instance->pool);
+        nrpy_queue_destroy(&instance->queue);
+    }
+    free(instance->name);
+}
+
+static nrpy_instance *take_rested(void) {
+    nrpy_instance *instance = NULL;
+    pthread_mutex_lock(&list_lock);
+    if (resting_count > RESTING) {
+        instance = resting_first;
+        resting_first = instance->next;
+        resting_count--;
+    }
+    pthread_mutex_unlock(&list_lock);
+    if (instance != NULL) {
+        recycle(instance);
+    }
+    return instance;
+}
+
+static nrpy_instance *new_instance(const char *name) {
+    nrpy_instance *instance = take_rested();
+    if (instance == NULL) {
+        instance = aligned_alloc(NRPY_CACHE_LINE, sizeof *instance);
+    }
+    char *copy = strdup(name);
+    if (instance == NULL || copy == NULL) {
+        free(copy);
+        free(instance);
+        return NULL;
+    }
+    memset(instance, 0, sizeof *instance);
+    instance->name = copy;
+    atomic_init(&instance->refs, 1);
+    nrpy_registry_init(&instance->registry);
+    nrpy_state_init(&instance->state);
+    return instance;
+}
+
+void nrpy_instance_retain(nrpy_instance *instance) {
+    atomic_fetch_add_explicit(&instance->refs, 1, memory_order_relaxed);
+}
+
+void nrpy_instance_release(nrpy_instance *instance) {
+    if (atomic_fetch_sub_explicit(&instance->refs, 1, memory_order_acq_rel) != 1) {
+        return;
+    }
+    pthread_mutex_lock(&list_lock);
+    instance->next = NULL;
+    if (resting_count == 0) {
+        resting_first = instance;
+    } else {
+        resting_last->next = instance;
+    }
+    resting_last = instance;
+    resting_count++;
+    pthread_mutex_unlock(&list_lock);
+}
+
+static void list_open(nrpy_instance *instance) {
+    pthread_mutex_lock(&list_lock);
+    instance->next = open_instances;
+    open_instances = instance;
+    pthread_mutex_unlock(&list_lock);
+}
+
+void nrpy_instance_unlist(nrpy_instance *instance) {
+    pthread_mutex_lock(&list_lock);
+    nrpy_instance **link = &open_instances;
+    while (*link != NULL && *link != instance) {
+        link = &(*link)->next;
+    }
+    if (*link == instance) {
+        *link = instance->next;
+    }
+    pthread_mutex_unlock(&list_lock);
+}
+
+void nrpy_instance_abandon_all(void) {
+    /* No lock: in a forked child its holder may be gone. Nobody else runs there, and at exit the worst is a phase that
+     * was closed already. */
+    for (nrpy_instance *instance = open_instances; instance != NULL; instance = instance->next) {
+        atomic_store(&instance->phase, NRPY_CLOSING);
+    }
+}
+
+void nrpy_instance_close_all(void) {
+    for (;;) {
+        pthread_mutex_lock(&list_lock);
+        nrpy_instance *instance = open_instances;
+        while (instance != NULL && !nrpy_is_open(instance)) {
+            instance = instance->next;
+        }
+        if (instance != NULL) {
+            nrpy_instance_retain(instance);
+        }
+        pthread_mutex_unlock(&list_lock);
+        if (instance == NULL) {
+            return;
+        }
+        nrpy_instance_close(instance);
+        nrpy_instance_release(instance);
+    }
+}
+
+/* ---- opening ---- */
+
+static PyObject *boot_dict(const nrpy_open_args *args) {
+    PyObject *dict = PyDict_New();
+    const char *at = args->boot;
+    const char *end = args->boot + args->boot_size;
+    while (dict != NULL && at < end) {
+        const char *value = at + strlen(at) + 1;
+        PyObject *text = PyUnicode_DecodeFSDefault(value);
+        if (text == NULL || PyDict_SetItemString(dict, at, text) != 0) {
+            Py_CLEAR(dict);
+        }
+        Py_XDECREF(text);
+        at = value + strlen(value) + 1;
+    }
+    return dict;
+}
+
+/* The traceback goes to stderr as the package words it; args->error gets the exception in one line. */
+static void report_exception(const nrpy_open_args *args) {
+    PyObject *type;
+    PyObject *exception;
+    PyObject *traceback;
+    PyErr_Fetch(&type, &exception, &traceback);
+    PyErr_NormalizeException(&type, &exception, &traceback);
+    if (traceback != NULL && exception != NULL) {
+        PyException_SetTraceback(exception, traceback);
+    }
+    PyObject *session = PyImport_ImportModule("nylon_ring_py._session");
+    PyObject *text = session != NULL ? PyObject_CallMethod(session, "failure_text", "O", exception) : NULL;
+    if (text != NULL && PyUnicode_Check(text)) {
+        const char *utf8 = PyUnicode_AsUTF8(text);
+        fprintf(stderr, "%s\n", utf8 != NULL ? utf8 : "(the traceback cannot be shown)");
+    }
+    PyErr_Clear();
+    PyObject *message = exception != NULL ? PyObject_Str(exception) : NULL;
+    const char *words = message != NULL ? PyUnicode_AsUTF8(message) : NULL;
+    snprintf(args->error, args->error_size, "%s: %s",
+             exception != NULL ? Py_TYPE(exception)->tp_name : "unknown error", words != NULL ? words : "");
+    PyErr_Clear();
+    Py_XDECREF(message);
+    Py_XDECREF(text);
+    Py_XDECREF(session);
+    Py_XDECREF(type);
+    Py_XDECREF(exception);
+    Py_XDECREF(traceback);
+}
+
+static int read_unsigned(PyObject *session, const char *name, unsigned long *value) {
+    PyObject *number = PyObject_GetAttrString(session, name);
+    *value = number != NULL ? PyLong_AsUnsignedLong(number) : 0;
+    Py_XDECREF(number);
+    return PyErr_Occurred() != NULL ? -1 : 0;
+}
+
+static int read_handler(PyObject *session, const char *name, PyObject **handler) {
+    *handler = PyObject_GetAttrString(session, name);
+    if (*handler == Py_None) {
+        Py_CLEAR(*handler);
+    }
+    return PyErr_Occurred() != NULL ? -1 : 0;
+}
+
+static int read_session(nrpy_instance *instance) {
+    PyObject *session = instance->session;
+    PyObject *list = PyObject_CallMethod(session, "entries", NULL);
+    if (list == NULL || nrpy_entries_fill(&instance->entries, list) != 0) {
+        Py_XDECREF(list);
+        return -1;
+    }
+    Py_DECREF(list);
+    unsigned long workers;
+    unsigned long max_pending;
+    PyObject *timeout = PyObject_GetAttrString(session, "shutdown_timeout_s");
+    instance->shutdown_timeout_s = timeout != NULL ? PyFloat_AsDouble(timeout) : -1;
+    Py_XDECREF(timeout);
+    if (PyErr_Occurred() != NULL || read_unsigned(session, "workers", &workers) != 0 ||
+        read_unsigned(session, "max_pending", &max_pending) != 0 ||
+        read_handler(session, "stream_data", &instance->stream_data) != 0 ||
+        read_handler(session, "stream_close", &instance->stream_close) != 0) {
+        return -1;
+    }
+    instance->has_stream_data = instance->stream_data != NULL;
+    nrpy_queue_init(&instance->queue, max_pending > 0 ? max_pending : 1);
+    nrpy_pool_init(&instance->pool, instance, &instance->queue, workers > 0 ? (unsigned)workers : 1);
+    return 0;
+}
+
+/* Python's part of `open`. Needs the GIL. Returns 0, or -1 with an exception set. */
+static int start_session(nrpy_instance *instance, const nrpy_open_args *args) {
+    if (nrpy_names_load() != 0) {
+        return -1;
+    }
+    instance->object = nrpy_instance_object_new(instance);
+    PyObject *module = PyImport_ImportModule("nylon_ring_py._session");
+    PyObject *boot = boot_dict(args);
+    PyObject *archive = PyBytes_FromStringAndSize(args->archive, (Py_ssize_t)args->archive_size);
+    PyObject *origin = PyUnicode_DecodeFSDefault(args->origin);
+    if (instance->object != NULL && module != NULL && boot != NULL && archive != NULL && origin != NULL) {
+        instance->session =
+            PyObject_CallMethod(module, "start", "OOOO", instance->object, archive, boot, origin);
+    }
+    Py_XDECREF(module);
+    Py_XDECREF(boot);
+    Py_XDECREF(archive);
+    Py_XDECREF(origin);
+    if (instance->session == NULL || read_session(instance) != 0) {
+        return -1;
+    }
+    PyObject *done = PyObject_CallMethod(instance->session, "run_init", NULL);
+    Py_XDECREF(done);
+    return done != NULL ? 0 : -1;
+}
+
+void nrpy_instance_unload(nrpy_instance *instance) {
+    PyObject *session = instance->session;
+    instance->session = NULL;
+    nrpy_entries_clear(&instance->entries);
+    Py_CLEAR(instance->stream_data);
+    Py_CLEAR(instance->stream_close);
+    Py_CLEAR(instance->object);
+    if (session != NULL) {
+        PyObject *done = PyObject_CallMethod(session, "unload", NULL);
+        if (done == NULL) {
+            PyErr_WriteUnraisable(session);
+        }
+        Py_XDECREF(done);
+        Py_DECREF(session);
+    }
+}
+
+/* With Python started: loads the plugin, with a frame that keeps other calls' replies off this thread. */
+static NrStatus load(nrpy_instance *instance, const nrpy_open_args *args) {
+    nrpy_thread *thread = nrpy_thread_self();
+    nrpy_attachment attachment;
+    if (thread == NULL || !nrpy_attach(&attachment, thread)) {
+        snprintf(args->error, args->error_size, "no memory for a thread state");
+        return NR_ERR;
+    }
+    nrpy_host_frame frame = {.outer = thread->frames};
+    thread->frames = &frame;
+    int failed = start_session(instance, args);
+    if (failed != 0) {
+        report_exception(args);
+        nrpy_instance_unload(instance);
+    }
+    thread->frames = frame.outer;
+    nrpy_detach(&attachment);
+    return failed == 0 ? NR_OK : NR_ERR;
+}
+
+/* Where this thread's stack is too small for Python, the same on a thread of ours. */
+typedef struct load_order {
+    nrpy_instance *instance;
+    const nrpy_open_args *args;
+    NrStatus status;
+} load_order;
+
+static void *run_load(void *argument) {
+    load_order *order = argument;
+    order->status = load(order->instance, order->args);
+    return NULL;
+}
+
+static NrStatus load_on_python_stack(nrpy_instance *instance, const nrpy_open_args *args) {
+    nrpy_thread *thread = nrpy_thread_self();
+    if (thread == NULL || nrpy_has_python_stack(thread)) {
+        return load(instance, args);
+    }
+    load_order order = {.instance = instance, .args = args, .status = NR_ERR};
+    pthread_t id;
+    int failed = nrpy_spawn(&id, run_load, &order);
+    if (failed != 0) {
+        snprintf(args->error, args->error_size, "no thread to load on: %s", strerror(failed));
+        return NR_ERR;
+    }
+    pthread_join(id, NULL);
+    return order.status;
+}
+
+static const NrHostExt *find_state_ext(void *host_ctx) {
+    NrHostExtFn find = NULL;
+    void *symbol = dlsym(RTLD_DEFAULT, NR_HOST_EXT_SYMBOL);
+    memcpy(&find, &symbol, sizeof find);
+    return find != NULL ? find(host_ctx) : NULL;
+}
+
+static void warn_of_sigpipe(const char *name) {
+    struct sigaction action;
+    if (sigaction(SIGPIPE, NULL, &action) == 0 && (action.sa_flags & SA_SIGINFO) == 0 && action.sa_handler == SIG_DFL) {
+        fprintf(stderr,
+                "nylon-ring: plugin '%s': this host leaves SIGPIPE at its default: a handler on its own thread that "
+                "writes to a closed socket would end the process. Ignore the signal in the host\n",
+                name);
+    }
+}
+
+static NrStatus open_detached(const nrpy_open_args *args, nrpy_instance **out) {
+    if (nrpy_runtime_start(args) != 0) {
+        return NR_ERR;
+    }
+    nrpy_instance *instance = new_instance(args->name);
+    if (instance == NULL) {
+        snprintf(args->error, args->error_size, "no memory for an instance");
+        return NR_ERR;
+    }
+    instance->host = args->host;
+    instance->state_ext = find_state_ext(args->host.ctx);
+    warn_of_sigpipe(args->name);
+    NrStatus status = load_on_python_stack(instance, args);
+    if (status == NR_OK) {
+        int failed = nrpy_pool_start(&instance->pool);
+        if (failed != 0) {
+            snprintf(args->error, args->error_size, "no thread for a worker: %s", strerror(failed));
+            nrpy_attachment attachment;
+            if (nrpy_attach(&attachment, nrpy_thread_self())) {
+                nrpy_instance_unload(instance);
+                nrpy_detach(&attachment);
+            }
+            status = NR_ERR;
+        }
+    }
+    if (status != NR_OK) {
+        atomic_store(&instance->host_gone, true);
+        atomic_store(&instance->phase, NRPY_CLOSED);
+        nrpy_instance_release(instance);
+        return status;
+    }
+    list_open(instance);
+    atomic_store(&instance->phase, NRPY_OPEN);
+    *out = instance;
+    return NR_OK;
+}
+
+NrStatus nrpy_instance_open(const nrpy_open_args *args, nrpy_instance **out) {
+    /* Whoever starts Python may hold locks we wait for: never with the GIL. Before any Python there is none to hold. */
+    bool attached = false;
+    if (Py_IsInitialized() && nrpy_is_alive()) {
+        PyThreadState *own = PyGILState_GetThisThreadState();
+        attached = own != NULL && own == nrpy_current_state();
+    }
+    PyThreadState *state = attached ? PyEval_SaveThread() : NULL;
+    NrStatus status = open_detached(args, out);
+    if (state != NULL) {
+        PyEval_RestoreThread(state);
+    }
+    return status;
+}

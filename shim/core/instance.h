@@ -1,0 +1,75 @@
+/*
+ * One loaded plugin: its own modules, handlers, host, queue and workers.
+ *
+ * The struct outlives `shutdown` while anything still refers to it, and its memory is used again only after a rest, never
+ * unmapped: a host thread that is late by a moment reads a closed phase and no garbage.
+ */
+#ifndef NRPY_INSTANCE_H
+#define NRPY_INSTANCE_H
+
+#include "python.h"
+
+#include "core_table.h"
+#include "entries.h"
+#include "queue.h"
+#include "registry.h"
+#include "state.h"
+#include "workers.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+
+typedef enum { NRPY_OPENING, NRPY_OPEN, NRPY_CLOSING, NRPY_CLOSED } nrpy_phase;
+
+struct nrpy_instance {
+    /* read on every call */
+    _Atomic int phase;          /* the gate: set by open and close */
+    _Atomic bool host_gone;     /* set by close once; then nobody may begin to touch `host` */
+    nrpy_host host;             /* set by open */
+    nrpy_entries entries;       /* set by open */
+    bool has_stream_data;       /* set by open */
+    PyObject *stream_data;      /* set by open, cleared by unload; guarded by the GIL */
+    PyObject *stream_close;     /* likewise */
+    PyObject *object;           /* the _core.Instance; likewise */
+    PyObject *session;          /* nylon_ring_py._session.Session; likewise */
+    const NrHostExt *state_ext; /* set by open; NULL: state is kept here */
+    double shutdown_timeout_s;  /* set by open */
+
+    nrpy_queue queue;
+    nrpy_pool pool;
+    nrpy_registry registry;
+    nrpy_state state;
+
+    _Atomic(nrpy_item *) late_posts; /* replies posted after the queue was closed; sent by close */
+    _Atomic unsigned host_calls;     /* host threads inside a handler whose reply is not in their slot */
+    _Atomic unsigned visitors;       /* threads inside the host's code, unary replies from their own slot not counted */
+    _Atomic uint64_t highest_sid;    /* of calls begun */
+    _Atomic uint64_t late_replies;   /* answers that came after the end */
+    _Atomic unsigned refs;
+    struct nrpy_instance *next;      /* in the list of open or of resting ones; guarded by the lists' lock */
+    char *name;                      /* owned */
+};
+
+NrStatus nrpy_instance_open(const nrpy_open_args *args, nrpy_instance **out);
+int nrpy_instance_close(nrpy_instance *instance);
+
+/* Closes every open instance: the interpreter is about to be finalized by its owner. Must not hold the GIL. */
+void nrpy_instance_close_all(void);
+
+/* Marks every instance closed without touching anything else: in a forked child, or while the process exits. */
+void nrpy_instance_abandon_all(void);
+
+/* Drops all Python objects of the instance. Needs the GIL; leaves no exception set. */
+void nrpy_instance_unload(nrpy_instance *instance);
+
+/* Takes it off the list of open ones. */
+void nrpy_instance_unlist(nrpy_instance *instance);
+
+void nrpy_instance_retain(nrpy_instance *instance);
+void nrpy_instance_release(nrpy_instance *instance);
+
+static inline bool nrpy_is_open(nrpy_instance *instance) {
+    return atomic_load_explicit(&instance->phase, memory_order_acquire) == NRPY_OPEN;
+}
+
+#endif /* NRPY_INSTANCE_H */

@@ -1,0 +1,155 @@
+#include "module.h"
+
+#include "callback.h"
+#include "dispatch.h"
+#include "entries.h"
+#include "instance.h"
+#include "instance_object.h"
+#include "request.h"
+#include "streams.h"
+
+#include <dlfcn.h>
+
+/* ---- what the stubs see ---- */
+
+#ifdef Py_GIL_DISABLED
+#define FREE_THREADED 1
+#else
+#define FREE_THREADED 0
+#endif
+
+__attribute__((visibility("default"))) nrpy_core_table nrpy_core_table_ = {
+    .magic = NRPY_CORE_MAGIC,
+    .struct_size = sizeof(nrpy_core_table),
+    .py_version_hex = PY_VERSION_HEX,
+    .free_threaded = FREE_THREADED,
+    .major = NRPY_CORE_MAJOR,
+    .minor = NRPY_CORE_MINOR,
+    .core_path = NULL,
+    .open = nrpy_instance_open,
+    .handle = nrpy_handle,
+    .stream_data = nrpy_stream_data,
+    .stream_close = nrpy_stream_close,
+    .close = nrpy_instance_close,
+};
+
+__attribute__((constructor)) static void note_own_path(void) {
+    Dl_info self;
+    if (dladdr(&nrpy_core_table_, &self) != 0) {
+        nrpy_core_table_.core_path = self.dli_fname;
+    }
+}
+
+/* ---- what the core uses of the package ---- */
+
+nrpy_python_names nrpy_names;
+
+static PyObject *attribute_of(const char *module_name, const char *attribute) {
+    PyObject *module = PyImport_ImportModule(module_name);
+    PyObject *value = module != NULL ? PyObject_GetAttrString(module, attribute) : NULL;
+    Py_XDECREF(module);
+    return value;
+}
+
+/* The package this process imports must hold the very core that runs, or two cores would share one interpreter. */
+static int check_same_core(void) {
+    PyObject *image = attribute_of("nylon_ring_py._core", "_image");
+    void *address = image != NULL ? PyLong_AsVoidPtr(image) : NULL;
+    Py_XDECREF(image);
+    if (address == &nrpy_core_table_) {
+        return 0;
+    }
+    if (!PyErr_Occurred()) {
+        PyErr_Format(PyExc_ImportError,
+                     "this Python imports another copy of nylon_ring_py than the one whose core runs (%s); use one "
+                     "environment for all plugins",
+                     nrpy_core_table_.core_path);
+    }
+    return -1;
+}
+
+int nrpy_names_load(void) {
+    if (nrpy_names.state_type != NULL) {
+        return 0;
+    }
+    if (check_same_core() != 0) {
+        return -1;
+    }
+    nrpy_python_names names = {
+        .data = PyUnicode_InternFromString("data"),
+        .status = PyUnicode_InternFromString("status"),
+        .response_type = attribute_of("nylon_ring_py.response", "Response"),
+        .handler_error = attribute_of("nylon_ring_py.errors", "HandlerError"),
+        .call_ended_error = attribute_of("nylon_ring_py.errors", "CallEndedError"),
+        .request_module = PyImport_ImportModule("nylon_ring_py.request"),
+        .state_type = attribute_of("nylon_ring_py.state", "State"),
+    };
+    if (PyErr_Occurred()) {
+        return -1;
+    }
+    nrpy_names = names;
+    return 0;
+}
+
+PyObject *nrpy_call_helper(const char *helper, PyObject *argument) {
+    /* An author's test makes requests where no plugin was ever loaded. */
+    PyObject *module = nrpy_names.request_module != NULL ? Py_NewRef(nrpy_names.request_module)
+                                                         : PyImport_ImportModule("nylon_ring_py.request");
+    PyObject *result = module != NULL ? PyObject_CallMethod(module, helper, "(O)", argument) : NULL;
+    Py_XDECREF(module);
+    return result;
+}
+
+PyObject *nrpy_make_state(PyObject *instance, uint64_t sid) {
+    PyObject *type = nrpy_names.state_type != NULL ? Py_NewRef(nrpy_names.state_type)
+                                                   : attribute_of("nylon_ring_py.state", "State");
+    PyObject *state = type != NULL ? PyObject_CallFunction(type, "OK", instance, (unsigned long long)sid) : NULL;
+    Py_XDECREF(type);
+    return state;
+}
+
+/* ---- the module ---- */
+
+static int add_types(PyObject *module) {
+    PyTypeObject *types[] = {&nrpy_request_type, &nrpy_callback_type, &nrpy_instance_type};
+    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
+        if (PyModule_AddType(module, types[i]) != 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static int fill_module(PyObject *module) {
+    if (add_types(module) != 0 || PyModule_AddIntConstant(module, "SYNC", NRPY_SYNC) != 0 ||
+        PyModule_AddIntConstant(module, "RAW", NRPY_RAW) != 0 ||
+        PyModule_AddIntConstant(module, "GENERATOR", NRPY_GENERATOR) != 0 ||
+        PyModule_AddIntConstant(module, "STREAM", NRPY_STREAM) != 0 ||
+        PyModule_AddIntConstant(module, "CALLBACK", NRPY_CALLBACK) != 0) {
+        return -1;
+    }
+    PyObject *image = PyLong_FromVoidPtr(&nrpy_core_table_);
+    int failed = image == NULL || PyModule_AddObjectRef(module, "_image", image) != 0;
+    Py_XDECREF(image);
+    return failed ? -1 : 0;
+}
+
+static PyModuleDef_Slot slots[] = {
+    {Py_mod_exec, (void *)fill_module},
+#if PY_VERSION_HEX >= 0x030c0000
+    /* The types and the one runtime are the process's: an interpreter of its own cannot have them. */
+    {Py_mod_multiple_interpreters, Py_MOD_MULTIPLE_INTERPRETERS_NOT_SUPPORTED},
+#endif
+    {0, NULL},
+};
+
+static PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "nylon_ring_py._core",
+    .m_doc = "The compiled part of nylon_ring_py.",
+    .m_slots = slots,
+};
+
+PyMODINIT_FUNC PyInit__core(void) {
+    return PyModuleDef_Init(&definition);
+}

@@ -1,0 +1,25 @@
+/*
+ * The monitor: a thread of ours that needs no GIL. It notices queues that do not move and gives them another worker.
+ */
+#ifndef NRPY_MONITOR_H
+#define NRPY_MONITOR_H
+
+struct nrpy_pool;
+
+/* Before anything else of this file. */
+void nrpy_monitor_init(void);
+
+/* Runs until the process ends; called by the runtime's own thread. `urgent` is called on that thread when
+ * nrpy_monitor_interrupt was. */
+void nrpy_monitor_run(void (*urgent)(void));
+
+/* Has `urgent` called soon. Any thread. */
+void nrpy_monitor_interrupt(void);
+
+void nrpy_monitor_watch(struct nrpy_pool *pool);
+void nrpy_monitor_forget(struct nrpy_pool *pool);
+
+/* A worker has begun to work: ticks are needed. Cheap while they run. */
+void nrpy_monitor_arm(void);
+
+#endif /* NRPY_MONITOR_H */

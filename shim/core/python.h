@@ -1,0 +1,27 @@
+/* Python.h, shielded: its inline functions do not pass our warnings. */
+#ifndef NRPY_PYTHON_H
+#define NRPY_PYTHON_H
+
+#define PY_SSIZE_T_CLEAN
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wconversion"
+#pragma GCC diagnostic ignored "-Wsign-conversion"
+#pragma GCC diagnostic ignored "-Wshadow"
+#include <Python.h>
+#pragma GCC diagnostic pop
+
+#if PY_VERSION_HEX < 0x030b0000
+#error "nylon_ring_py needs Python 3.11 or later"
+#endif
+
+/* The state of the thread that holds the GIL (3.11: of any thread; 3.12+: this one's or NULL). A caller compares it with
+ * a state it knows to be its own. */
+static inline PyThreadState *nrpy_current_state(void) {
+#if PY_VERSION_HEX >= 0x030d0000
+    return PyThreadState_GetUnchecked();
+#else
+    return _PyThreadState_UncheckedGet();
+#endif
+}
+
+#endif /* NRPY_PYTHON_H */

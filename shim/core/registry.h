@@ -1,0 +1,46 @@
+/*
+ * The open exchanges of an instance, found by sid: streams, and unary calls that may be answered from anywhere.
+ */
+#ifndef NRPY_REGISTRY_H
+#define NRPY_REGISTRY_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct nrpy_exchange;
+
+typedef struct nrpy_registry {
+    pthread_mutex_t lock; /* guards all but the counts; nothing is called with it held */
+    struct nrpy_exchange **buckets;
+    size_t size; /* a power of two, 0 before the first */
+    bool closed;
+    _Atomic size_t count;
+    _Atomic size_t streams;
+} nrpy_registry;
+
+typedef enum { NRPY_ADDED, NRPY_STREAM_IS_OPEN, NRPY_REGISTRY_CLOSED, NRPY_NO_MEMORY } nrpy_add_result;
+
+void nrpy_registry_init(nrpy_registry *registry);
+void nrpy_registry_destroy(nrpy_registry *registry);
+
+/* Adds it, with a reference of the registry's own, unless a stream with its sid is open. */
+nrpy_add_result nrpy_registry_add(nrpy_registry *registry, struct nrpy_exchange *exchange);
+
+/* Takes it out and drops the registry's reference; returns false where it was not in. */
+bool nrpy_registry_remove(nrpy_registry *registry, struct nrpy_exchange *exchange);
+
+/* A new reference, or NULL. */
+struct nrpy_exchange *nrpy_registry_find(nrpy_registry *registry, uint64_t sid);
+
+bool nrpy_registry_has_stream(nrpy_registry *registry, uint64_t sid);
+
+/* Refuses additions from here on. */
+void nrpy_registry_close(nrpy_registry *registry);
+
+/* New references to all, in an array the caller frees; `*count` is their number. NULL and 0: none, or no memory. */
+struct nrpy_exchange **nrpy_registry_all(nrpy_registry *registry, size_t *count);
+
+#endif /* NRPY_REGISTRY_H */

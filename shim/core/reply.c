@@ -1,0 +1,327 @@
+#include "reply.h"
+
+#include "exchange.h"
+#include "module.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- the host's side ---- */
+
+bool nrpy_visit_begin(nrpy_visit *visit, nrpy_instance *instance) {
+    nrpy_thread *thread = nrpy_thread_self();
+    atomic_fetch_add(&instance->visitors, 1);
+    if (thread == NULL || atomic_load(&instance->host_gone)) {
+        atomic_fetch_sub(&instance->visitors, 1);
+        return false;
+    }
+    visit->instance = instance;
+    visit->outer = thread->visits;
+    thread->visits = visit;
+    return true;
+}
+
+void nrpy_visit_end(nrpy_visit *visit) {
+    nrpy_thread_cached->visits = visit->outer;
+    atomic_fetch_sub(&visit->instance->visitors, 1);
+}
+
+void nrpy_host_send(nrpy_instance *instance, uint64_t sid, NrStatus status, const void *bytes, uint64_t length,
+                    bool terminal) {
+    if (terminal) {
+        nrpy_state_drop(&instance->state, sid);
+    }
+    NrBytes payload = {.ptr = bytes, .len = length};
+    instance->host.v1->send_result(instance->host.ctx, sid, status, payload);
+}
+
+bool nrpy_may_send(const nrpy_thread *thread, const nrpy_instance *instance, uint64_t sid) {
+    const nrpy_host_frame *frame = thread->frames;
+    return frame == NULL || (frame->has_call && frame->instance == instance && frame->sid == sid);
+}
+
+void nrpy_refuse_late(nrpy_instance *instance, uint64_t sid, const char *text) {
+    nrpy_visit visit;
+    if (nrpy_visit_begin(&visit, instance)) {
+        nrpy_host_send(instance, sid, NR_ERR, text, strlen(text), true);
+        nrpy_visit_end(&visit);
+    }
+}
+
+/* ---- answers from elsewhere ---- */
+
+void nrpy_post_deliver(nrpy_instance *instance, nrpy_post *post) {
+    nrpy_visit visit;
+    if (nrpy_visit_begin(&visit, instance)) {
+        nrpy_host_send(instance, post->sid, post->status, post->bytes, post->length, true);
+        nrpy_visit_end(&visit);
+    }
+    free(post);
+}
+
+static void post(nrpy_instance *instance, uint64_t sid, NrStatus status, const void *bytes, uint64_t length) {
+    nrpy_post *made = malloc(sizeof *made + length);
+    if (made == NULL) {
+        /* The call is claimed: it must have an answer, and this one needs no memory of ours. */
+        nrpy_refuse_late(instance, sid, "no memory to keep the reply");
+        return;
+    }
+    made->item.kind = NRPY_ITEM_POST;
+    made->sid = sid;
+    made->status = status;
+    made->length = length;
+    if (length > 0) {
+        memcpy(made->bytes, bytes, length);
+    }
+    if (nrpy_queue_push(&instance->queue, &made->item, false) == NRPY_PUSHED) {
+        nrpy_pool_notify(&instance->pool);
+        return;
+    }
+    nrpy_item *newest = atomic_load(&instance->late_posts);
+    do {
+        made->item.next = newest;
+    } while (!atomic_compare_exchange_weak(&instance->late_posts, &newest, &made->item));
+}
+
+/* Claims the call if this thread runs it now. */
+static bool claim(nrpy_thread *thread, nrpy_instance *instance, uint64_t sid) {
+    uint64_t word = atomic_load(&thread->running.word);
+    return (word & NRPY_STATE_MASK) == NRPY_RUNNING && atomic_load(&thread->running.instance) == instance &&
+           atomic_load(&thread->running.sid) == sid &&
+           atomic_compare_exchange_strong(&thread->running.word, &word, (word & ~(uint64_t)NRPY_STATE_MASK) | NRPY_TAKEN);
+}
+
+bool nrpy_answer_running(nrpy_instance *instance, uint64_t sid, NrStatus status, const void *bytes, uint64_t length) {
+    nrpy_thread *self = nrpy_thread_self();
+    if (self == NULL) {
+        return false;
+    }
+    bool claimed = claim(self, instance, sid); /* most often a handler answers for itself */
+    for (nrpy_thread *thread = nrpy_thread_first(); thread != NULL && !claimed; thread = thread->next) {
+        claimed = claim(thread, instance, sid);
+    }
+    if (!claimed) {
+        return false;
+    }
+    if (!nrpy_may_send(self, instance, sid)) {
+        post(instance, sid, status, bytes, length);
+        return true;
+    }
+    nrpy_visit visit;
+    if (nrpy_visit_begin(&visit, instance)) {
+        nrpy_host_send(instance, sid, status, bytes, length, true);
+        nrpy_visit_end(&visit);
+    }
+    return true;
+}
+
+bool nrpy_is_sid_open(nrpy_instance *instance, uint64_t sid) {
+    nrpy_exchange *exchange = nrpy_registry_find(&instance->registry, sid);
+    if (exchange != NULL) {
+        bool open = !nrpy_exchange_has_ended(exchange);
+        nrpy_exchange_release(exchange);
+        return open;
+    }
+    for (nrpy_thread *thread = nrpy_thread_first(); thread != NULL; thread = thread->next) {
+        if ((atomic_load(&thread->running.word) & NRPY_STATE_MASK) == NRPY_RUNNING &&
+            atomic_load(&thread->running.instance) == instance && atomic_load(&thread->running.sid) == sid) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* ---- from Python objects ---- */
+
+void nrpy_reply_clear(nrpy_reply *reply) {
+    if (reply->view.obj != NULL) {
+        PyBuffer_Release(&reply->view);
+    }
+    Py_CLEAR(reply->owner);
+}
+
+/* Fills bytes and length from plain data. Returns 1, 0 where `data` is of no type that can be sent, or -1 raising. */
+static int take_data(nrpy_reply *reply, PyObject *data) {
+    if (PyBytes_Check(data)) {
+        reply->bytes = PyBytes_AS_STRING(data);
+        reply->length = (uint64_t)PyBytes_GET_SIZE(data);
+        reply->owner = Py_NewRef(data);
+        return 1;
+    }
+    if (data == Py_None) {
+        reply->bytes = "";
+        reply->length = 0;
+        return 1;
+    }
+    if (PyUnicode_Check(data)) {
+        Py_ssize_t length;
+        reply->bytes = PyUnicode_AsUTF8AndSize(data, &length);
+        if (reply->bytes == NULL) {
+            return -1;
+        }
+        reply->length = (uint64_t)length;
+        reply->owner = Py_NewRef(data);
+        return 1;
+    }
+    if (PyByteArray_Check(data) || PyMemoryView_Check(data)) {
+        PyObject *flat = PyMemoryView_GetContiguous(data, PyBUF_READ, 'C');
+        if (flat == NULL) {
+            return -1;
+        }
+        int failed = PyObject_GetBuffer(flat, &reply->view, PyBUF_SIMPLE);
+        Py_DECREF(flat);
+        if (failed != 0) {
+            return -1;
+        }
+        reply->bytes = reply->view.buf;
+        reply->length = (uint64_t)reply->view.len;
+        return 1;
+    }
+    return 0;
+}
+
+/* Returns 1, 0 or -1 as take_data does. */
+static int take_response(nrpy_reply *reply, PyObject *response) {
+    PyObject *data = PyObject_GetAttr(response, nrpy_names.data);
+    PyObject *status = data != NULL ? PyObject_GetAttr(response, nrpy_names.status) : NULL;
+    int result = -1;
+    if (status != NULL) {
+        long number = PyLong_AsLong(status);
+        if (number >= NR_OK && number <= NR_STREAM_END) {
+            reply->status = (NrStatus)number;
+            result = take_data(reply, data);
+        } else if (!PyErr_Occurred()) {
+            PyErr_Format(PyExc_ValueError, "status %ld cannot be sent: a plugin sends 0 (OK) to 4 (STREAM_END)", number);
+        }
+    }
+    Py_XDECREF(data);
+    Py_XDECREF(status);
+    return result;
+}
+
+static int take_value(nrpy_reply *reply, PyObject *value) {
+    int is_response = PyObject_IsInstance(value, nrpy_names.response_type);
+    if (is_response < 0) {
+        return -1;
+    }
+    return is_response ? take_response(reply, value) : take_data(reply, value);
+}
+
+static void set_type_error(PyObject *value) {
+    PyErr_Format(PyExc_TypeError, "cannot send %.100s: return bytes, bytearray, memoryview, str, None or a Response",
+                 Py_TYPE(value)->tp_name);
+}
+
+int nrpy_reply_from_data(nrpy_reply *reply, PyObject *data, int status) {
+    memset(reply, 0, sizeof *reply);
+    if (status < (int)NR_OK || status > (int)NR_STREAM_END) {
+        PyErr_Format(PyExc_ValueError, "status %d cannot be sent: a plugin sends 0 (OK) to 4 (STREAM_END)", status);
+        return -1;
+    }
+    reply->status = (NrStatus)status;
+    int taken = take_value(reply, data);
+    if (taken == 0) {
+        set_type_error(data);
+    }
+    if (taken <= 0) {
+        nrpy_reply_clear(reply);
+        return -1;
+    }
+    return 0;
+}
+
+/* Where even the description of a failure fails: the exception's type is all that can be said. */
+static void describe_by_type(nrpy_reply *reply, PyObject *exception) {
+    PyErr_Clear();
+    reply->status = NR_ERR;
+    reply->owner = PyUnicode_FromString(Py_TYPE(exception)->tp_name);
+    Py_ssize_t length = 0;
+    reply->bytes = reply->owner != NULL ? PyUnicode_AsUTF8AndSize(reply->owner, &length) : NULL;
+    reply->length = reply->bytes != NULL ? (uint64_t)length : 0;
+    PyErr_Clear();
+}
+
+static void log_failure(const nrpy_source *source, PyObject *exception) {
+    nrpy_instance *instance = source->instance;
+    PyObject *logged = NULL;
+    if (instance->session != NULL) {
+        PyObject *session = Py_NewRef(instance->session);
+        PyObject *where = PyUnicode_FromFormat("%s '%.*s'", source->kind, source->name_length, source->name);
+        if (where != NULL) {
+            logged = PyObject_CallMethod(session, "log_exception", "OKO", where, (unsigned long long)source->sid,
+                                         exception);
+            Py_DECREF(where);
+        }
+        Py_DECREF(session);
+    }
+    if (logged == NULL) {
+        PyErr_Clear();
+        fprintf(stderr, "nylon-ring: plugin '%s': %s '%.*s' raised %s, and its log failed\n", instance->name,
+                source->kind, source->name_length, source->name, Py_TYPE(exception)->tp_name);
+    }
+    Py_XDECREF(logged);
+}
+
+static void describe(nrpy_reply *reply, const nrpy_source *source, PyObject *exception) {
+    PyObject *pair = NULL;
+    if (source->instance->session != NULL) {
+        pair = PyObject_CallMethod(source->instance->session, "describe_exception", "O", exception);
+    }
+    if (pair != NULL && PyTuple_Check(pair) && PyTuple_GET_SIZE(pair) == 2 && PyBytes_Check(PyTuple_GET_ITEM(pair, 1))) {
+        long status = PyLong_AsLong(PyTuple_GET_ITEM(pair, 0));
+        if (status > NR_OK && status < NR_STREAM_END) {
+            reply->status = (NrStatus)status;
+            if (take_data(reply, PyTuple_GET_ITEM(pair, 1)) == 1) {
+                Py_DECREF(pair);
+                return;
+            }
+        }
+    }
+    Py_XDECREF(pair);
+    describe_by_type(reply, exception);
+}
+
+/* Takes the exception that is set. */
+static void from_exception(nrpy_reply *reply, const nrpy_source *source) {
+    PyObject *type;
+    PyObject *exception;
+    PyObject *traceback;
+    PyErr_Fetch(&type, &exception, &traceback);
+    PyErr_NormalizeException(&type, &exception, &traceback);
+    if (traceback != NULL && exception != NULL) {
+        PyException_SetTraceback(exception, traceback);
+    }
+    describe(reply, source, exception);
+    if (!PyErr_GivenExceptionMatches(exception, nrpy_names.handler_error)) {
+        log_failure(source, exception);
+    }
+    Py_XDECREF(type);
+    Py_XDECREF(exception);
+    Py_XDECREF(traceback);
+    PyErr_Clear();
+}
+
+void nrpy_reply_make(nrpy_reply *reply, const nrpy_source *source, PyObject *result) {
+    reply->status = NR_OK;
+    reply->owner = NULL;
+    reply->view.obj = NULL;
+    if (result != NULL && PyBytes_CheckExact(result)) {
+        reply->bytes = PyBytes_AS_STRING(result);
+        reply->length = (uint64_t)PyBytes_GET_SIZE(result);
+        reply->owner = result;
+        return;
+    }
+    if (result != NULL) {
+        int taken = take_value(reply, result);
+        if (taken == 0) {
+            set_type_error(result);
+        }
+        Py_DECREF(result);
+        if (taken == 1) {
+            return;
+        }
+        nrpy_reply_clear(reply);
+    }
+    from_exception(reply, source);
+}

@@ -1,0 +1,75 @@
+/*
+ * How replies leave: the only place that calls the host's send_result, and what protects it from shutdown.
+ */
+#ifndef NRPY_REPLY_H
+#define NRPY_REPLY_H
+
+#include "instance.h"
+#include "threads.h"
+
+/* What a handler's result comes to: bytes to send, and what keeps them alive. */
+typedef struct nrpy_reply {
+    NrStatus status;
+    const void *bytes; /* borrowed from `owner` or `view` */
+    uint64_t length;
+    PyObject *owner; /* owned; may be NULL */
+    Py_buffer view;  /* `view.obj` is NULL where none is held */
+} nrpy_reply;
+
+/* Where a result came from, for messages: "entry 'name'". */
+typedef struct nrpy_source {
+    nrpy_instance *instance;
+    const char *kind;
+    const char *name;
+    int name_length;
+    uint64_t sid;
+} nrpy_source;
+
+/*
+ * From what Python code returned, or from the exception that is set where `result` is NULL. Takes `result`. Always gives
+ * a reply: a failure becomes one, and goes to the plugin's log. Needs the GIL; leaves no exception set.
+ */
+void nrpy_reply_make(nrpy_reply *reply, const nrpy_source *source, PyObject *result);
+
+/* The same for a value with a status of its own choice, raising instead. Borrows `data`. Returns 0 or -1. */
+int nrpy_reply_from_data(nrpy_reply *reply, PyObject *data, int status);
+
+/* Drops what the reply holds. Needs the GIL. */
+void nrpy_reply_clear(nrpy_reply *reply);
+
+/* Rundown protection: false once the host is gone. While a visit is open, shutdown waits, unless it runs inside it. */
+bool nrpy_visit_begin(nrpy_visit *visit, nrpy_instance *instance);
+void nrpy_visit_end(nrpy_visit *visit);
+
+/* Calls the host. Protected by a visit, or by the caller's running slot. Must not hold the GIL. */
+void nrpy_host_send(nrpy_instance *instance, uint64_t sid, NrStatus status, const void *bytes, uint64_t length,
+                    bool terminal);
+
+/* Whether this thread may send for `sid` now: no host waits below it for another call. */
+bool nrpy_may_send(const nrpy_thread *thread, const nrpy_instance *instance, uint64_t sid);
+
+/*
+ * Answers the unary call that runs on some thread under `sid`, if one does: claims it and sends, here or by a worker.
+ * Must not hold the GIL. Returns whether there was one.
+ */
+bool nrpy_answer_running(nrpy_instance *instance, uint64_t sid, NrStatus status, const void *bytes, uint64_t length);
+
+/* Whether a call with `sid` has begun and has not had its terminal reply. */
+bool nrpy_is_sid_open(nrpy_instance *instance, uint64_t sid);
+
+/* A reply for the sid of a call that is already claimed, kept until a worker sends it. */
+typedef struct nrpy_post {
+    nrpy_item item;
+    uint64_t sid;
+    NrStatus status;
+    uint64_t length;
+    unsigned char bytes[];
+} nrpy_post;
+
+/* Sends and frees it. Must not hold the GIL. */
+void nrpy_post_deliver(nrpy_instance *instance, nrpy_post *post);
+
+/* Sends Err with `text` for a call that never started. */
+void nrpy_refuse_late(nrpy_instance *instance, uint64_t sid, const char *text);
+
+#endif /* NRPY_REPLY_H */

@@ -1,0 +1,348 @@
+#include "request.h"
+
+#include "instance.h"
+#include "module.h"
+
+
+typedef struct {
+    PyObject_HEAD
+    nrpy_request_view view;
+    nrpy_call *block;        /* owned; NULL while the view is the host's memory, or belongs to the fields below */
+    PyObject *instance;      /* owned: the _core.Instance; NULL: made by the author */
+    PyObject *entry;         /* owned */
+    uint64_t sid;
+    bool lost; /* there was no memory to copy what the author kept */
+    /* Python objects made so far; owned or NULL. */
+    PyObject *method, *path, *query, *body, *headers_raw, *headers, *args, *state;
+} request;
+
+/* Requests come and go one at a time: a few are kept. Guarded by the GIL. */
+enum { SPARE_MAX = 16 };
+static request *spares[SPARE_MAX];
+static int spare_count;
+
+static request *new_request(void) {
+    if (spare_count > 0) {
+        request *self = spares[--spare_count];
+        PyObject_Init((PyObject *)self, &nrpy_request_type);
+        return self;
+    }
+    request *self = PyObject_New(request, &nrpy_request_type);
+    if (self != NULL) {
+        self->method = self->path = self->query = self->body = NULL;
+        self->headers_raw = self->headers = self->args = self->state = NULL;
+    }
+    return self;
+}
+
+static request *make(nrpy_instance *instance, const nrpy_entry *entry, uint64_t sid, const nrpy_request_view *view,
+                     nrpy_call *block) {
+    request *self = new_request();
+    if (self != NULL) {
+        self->view = *view;
+        self->block = block;
+        self->instance = Py_NewRef(instance->object);
+        self->entry = Py_NewRef(entry->name_object);
+        self->sid = sid;
+        self->lost = false;
+    }
+    return self;
+}
+
+PyObject *nrpy_request_over_call(nrpy_call *call) {
+    return (PyObject *)make(call->instance, call->entry, call->sid, &call->request, call);
+}
+
+PyObject *nrpy_request_over_host(nrpy_instance *instance, const nrpy_entry *entry, uint64_t sid,
+                                 const nrpy_request_view *view) {
+    return (PyObject *)make(instance, entry, sid, view, NULL);
+}
+
+void nrpy_request_return(PyObject *object) {
+    if (Py_REFCNT(object) > 1) {
+        request *self = (request *)object;
+        self->block = nrpy_call_new(NULL, NULL, self->sid, &self->view);
+        if (self->block != NULL) {
+            self->view = self->block->request;
+        } else {
+            self->lost = true;
+            memset(&self->view, 0, sizeof self->view);
+        }
+    }
+    Py_DECREF(object);
+}
+
+static void drop_fields(request *self) {
+    Py_CLEAR(self->method);
+    Py_CLEAR(self->path);
+    Py_CLEAR(self->query);
+    Py_CLEAR(self->body);
+    Py_CLEAR(self->headers_raw);
+    Py_CLEAR(self->headers);
+    Py_CLEAR(self->args);
+    Py_CLEAR(self->state);
+    Py_CLEAR(self->entry);
+    Py_CLEAR(self->instance);
+}
+
+static void request_dealloc(PyObject *object) {
+    request *self = (request *)object;
+    drop_fields(self);
+    if (self->block != NULL) {
+        nrpy_call_free(self->block);
+        self->block = NULL;
+    }
+    if (spare_count < SPARE_MAX) {
+        spares[spare_count++] = self;
+    } else {
+        PyObject_Free(self);
+    }
+}
+
+/* ---- fields ---- */
+
+static int check_kept(const request *self) {
+    if (self->lost) {
+        PyErr_SetString(PyExc_MemoryError, "the request was kept after its call ended, and there was no memory to copy it");
+        return -1;
+    }
+    return 0;
+}
+
+/* surrogateescape only matters for header values: the rest was checked when the call came in. */
+static PyObject *decode_text(NrStr text) {
+    return PyUnicode_DecodeUTF8((const char *)text.ptr, (Py_ssize_t)text.len, "surrogateescape");
+}
+
+static PyObject *text_field(request *self, PyObject **field, NrStr text) {
+    if (*field == NULL) {
+        if (check_kept(self) != 0) {
+            return NULL;
+        }
+        *field = decode_text(text);
+    }
+    return Py_XNewRef(*field);
+}
+
+static PyObject *get_method(PyObject *self, void *closure) {
+    (void)closure;
+    return text_field((request *)self, &((request *)self)->method, ((request *)self)->view.meta.method);
+}
+
+static PyObject *get_path(PyObject *self, void *closure) {
+    (void)closure;
+    return text_field((request *)self, &((request *)self)->path, ((request *)self)->view.meta.path);
+}
+
+static PyObject *get_query(PyObject *self, void *closure) {
+    (void)closure;
+    return text_field((request *)self, &((request *)self)->query, ((request *)self)->view.meta.query);
+}
+
+static PyObject *get_body(PyObject *object, void *closure) {
+    (void)closure;
+    request *self = (request *)object;
+    if (self->body == NULL) {
+        if (check_kept(self) != 0) {
+            return NULL;
+        }
+        self->body = PyBytes_FromStringAndSize((const char *)self->view.body.ptr, (Py_ssize_t)self->view.body.len);
+    }
+    return Py_XNewRef(self->body);
+}
+
+static PyObject *header_pair(const NrHeader *header) {
+    PyObject *key = PyBytes_FromStringAndSize((const char *)header->key.ptr, (Py_ssize_t)header->key.len);
+    PyObject *value = PyBytes_FromStringAndSize((const char *)header->value.ptr, (Py_ssize_t)header->value.len);
+    PyObject *pair = key != NULL && value != NULL ? PyTuple_Pack(2, key, value) : NULL;
+    Py_XDECREF(key);
+    Py_XDECREF(value);
+    return pair;
+}
+
+static PyObject *get_headers_raw(PyObject *object, void *closure) {
+    (void)closure;
+    request *self = (request *)object;
+    if (self->headers_raw == NULL) {
+        if (check_kept(self) != 0) {
+            return NULL;
+        }
+        Py_ssize_t count = (Py_ssize_t)self->view.meta.headers_len;
+        PyObject *list = PyList_New(count);
+        for (Py_ssize_t i = 0; list != NULL && i < count; i++) {
+            PyObject *pair = header_pair(&self->view.meta.headers[i]);
+            if (pair == NULL) {
+                Py_CLEAR(list);
+            } else {
+                PyList_SET_ITEM(list, i, pair);
+            }
+        }
+        /* A thread switch inside an allocation may have let another reader come first: its list stands. */
+        if (self->headers_raw == NULL) {
+            self->headers_raw = list;
+        } else {
+            Py_XDECREF(list);
+        }
+    }
+    return Py_XNewRef(self->headers_raw);
+}
+
+/* A field that nylon_ring_py.request builds from another one. */
+static PyObject *derived_field(PyObject *object, PyObject **field, const char *helper, PyObject *source) {
+    if (source == NULL) {
+        return NULL;
+    }
+    if (*field == NULL) {
+        PyObject *made = nrpy_call_helper(helper, source);
+        if (made == NULL || *field != NULL) {
+            Py_XDECREF(made);
+        } else {
+            *field = made;
+        }
+    }
+    Py_DECREF(source);
+    (void)object;
+    return Py_XNewRef(*field);
+}
+
+static PyObject *get_headers(PyObject *object, void *closure) {
+    return derived_field(object, &((request *)object)->headers, "build_headers", get_headers_raw(object, closure));
+}
+
+static PyObject *get_args(PyObject *object, void *closure) {
+    return derived_field(object, &((request *)object)->args, "parse_args", get_query(object, closure));
+}
+
+static PyObject *decode_body(PyObject *object, const char *helper) {
+    PyObject *body = get_body(object, NULL);
+    PyObject *value = body != NULL ? nrpy_call_helper(helper, body) : NULL;
+    Py_XDECREF(body);
+    return value;
+}
+
+static PyObject *request_json(PyObject *object, PyObject *ignored) {
+    (void)ignored;
+    return decode_body(object, "decode_json");
+}
+
+static PyObject *request_msgpack(PyObject *object, PyObject *ignored) {
+    (void)ignored;
+    return decode_body(object, "decode_msgpack");
+}
+
+static PyObject *get_state(PyObject *object, void *closure) {
+    (void)closure;
+    request *self = (request *)object;
+    if (self->state == NULL) {
+        PyObject *made = nrpy_make_state(self->instance != NULL ? self->instance : Py_None, self->sid);
+        if (made == NULL || self->state != NULL) {
+            Py_XDECREF(made);
+        } else {
+            self->state = made;
+        }
+    }
+    return Py_XNewRef(self->state);
+}
+
+static PyObject *get_entry(PyObject *self, void *closure) {
+    (void)closure;
+    return Py_NewRef(((request *)self)->entry);
+}
+
+static PyObject *get_sid(PyObject *self, void *closure) {
+    (void)closure;
+    return PyLong_FromUnsignedLongLong(((request *)self)->sid);
+}
+
+static PyObject *get_has_metadata(PyObject *self, void *closure) {
+    (void)closure;
+    return PyBool_FromLong(((request *)self)->view.has_metadata);
+}
+
+static PyObject *request_repr(PyObject *object) {
+    request *self = (request *)object;
+    PyObject *method = get_method(object, NULL);
+    PyObject *path = get_path(object, NULL);
+    PyObject *text = NULL;
+    if (method != NULL && path != NULL) {
+        text = PyUnicode_FromFormat("<Request entry=%R sid=%llu method=%R path=%R body=%zd bytes>", self->entry,
+                                    (unsigned long long)self->sid, method, path,
+                                    self->body != NULL ? PyBytes_GET_SIZE(self->body)
+                                                       : (Py_ssize_t)self->view.body.len);
+    }
+    Py_XDECREF(method);
+    Py_XDECREF(path);
+    return text;
+}
+
+/* ---- made by an author, for a test ---- */
+
+static PyObject *request_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
+    static char *names[] = {"method", "path", "query", "headers", "body", "entry", "sid", NULL};
+    PyObject *method = NULL, *path = NULL, *query = NULL, *headers = NULL, *entry = NULL, *body = NULL;
+    unsigned long long sid = 0;
+    (void)type;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|$UUUOSUK:Request", names, &method, &path, &query, &headers, &body,
+                                     &entry, &sid)) {
+        return NULL;
+    }
+    PyObject *raw = headers != NULL ? nrpy_call_helper("raw_headers", headers) : PyList_New(0);
+    if (raw == NULL) {
+        return NULL;
+    }
+    request *self = new_request();
+    if (self == NULL) {
+        Py_DECREF(raw);
+        return NULL;
+    }
+    memset(&self->view, 0, sizeof self->view);
+    self->view.has_metadata = true;
+    self->block = NULL;
+    self->instance = NULL;
+    self->lost = false;
+    self->sid = sid;
+    self->entry = entry != NULL ? Py_NewRef(entry) : PyUnicode_FromString("");
+    self->method = method != NULL ? Py_NewRef(method) : PyUnicode_FromString("");
+    self->path = path != NULL ? Py_NewRef(path) : PyUnicode_FromString("");
+    self->query = query != NULL ? Py_NewRef(query) : PyUnicode_FromString("");
+    self->body = body != NULL ? Py_NewRef(body) : PyBytes_FromStringAndSize("", 0);
+    self->headers_raw = raw;
+    if (self->entry == NULL || self->method == NULL || self->path == NULL || self->query == NULL || self->body == NULL) {
+        Py_DECREF(self);
+        return NULL;
+    }
+    return (PyObject *)self;
+}
+
+static PyGetSetDef fields[] = {
+    {"method", get_method, NULL, "The request's method, '' without metadata.", NULL},
+    {"path", get_path, NULL, "The request's path, '' without metadata.", NULL},
+    {"query", get_query, NULL, "The query string as the host passed it.", NULL},
+    {"args", get_args, NULL, "The query string, parsed.", NULL},
+    {"headers", get_headers, NULL, "The headers: case-insensitive, in order, with repeats.", NULL},
+    {"headers_raw", get_headers_raw, NULL, "The headers as a list of (name, value) in bytes.", NULL},
+    {"body", get_body, NULL, "The payload, as bytes.", NULL},
+    {"entry", get_entry, NULL, "The name of the entry that was called.", NULL},
+    {"sid", get_sid, NULL, "The host's number for this call.", NULL},
+    {"has_metadata", get_has_metadata, NULL, "Whether the host passed a request and not only a payload.", NULL},
+    {"state", get_state, NULL, "What is kept for this sid until its terminal reply.", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyMethodDef methods[] = {
+    {"json", request_json, METH_NOARGS, "The body decoded as JSON."},
+    {"msgpack", request_msgpack, METH_NOARGS, "The body decoded as MessagePack."},
+    {NULL, NULL, 0, NULL},
+};
+
+PyTypeObject nrpy_request_type = {
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "nylon_ring_py.Request",
+    .tp_doc = "One call, as the host made it.",
+    .tp_basicsize = sizeof(request),
+    .tp_flags = Py_TPFLAGS_DEFAULT,
+    .tp_new = request_new,
+    .tp_dealloc = request_dealloc,
+    .tp_repr = request_repr,
+    .tp_getset = fields,
+    .tp_methods = methods,
+};

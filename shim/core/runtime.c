@@ -1,0 +1,346 @@
+#include "runtime.h"
+
+#include "instance.h"
+#include "module.h"
+#include "monitor.h"
+#include "threads.h"
+
+#include <errno.h>
+#include <semaphore.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+/* A waiting thread gets the GIL from a computing one after 50 us instead of CPython's 5 ms: a proxy's thread must not
+ * stand behind a Python loop. Only set where the interpreter is ours. */
+#define SWITCH_INTERVAL_S 0.00005
+
+enum { EXIT_WAIT_MS = 400, EXIT_HANDLERS_MS = 300 };
+
+_Atomic bool nrpy_runtime_dead;
+
+/* Held across the whole start: Py_IsInitialized() is true long before an interpreter is usable. */
+static pthread_mutex_t start_lock = PTHREAD_MUTEX_INITIALIZER;
+static bool started;                /* guarded by start_lock */
+static char *running_prefix;        /* sys.prefix of this process's Python; set once under start_lock */
+static bool is_guest;               /* the interpreter belongs to somebody else; set once under start_lock */
+static PyThreadState *home_state;   /* the runtime thread's; set once before `started` */
+static sem_t exit_answered;
+
+/* What the runtime thread is told, and how it went. Lives on the starter's stack. */
+typedef struct start_order {
+    const nrpy_open_args *args;
+    sem_t done;
+    bool failed;
+} start_order;
+
+static void set_error(const nrpy_open_args *args, const char *what, const char *detail) {
+    snprintf(args->error, args->error_size, "%s%s%s", what, detail != NULL ? ": " : "", detail != NULL ? detail : "");
+}
+
+/* ---- before Python starts ---- */
+
+/* A missing venv silently becomes the base Python, and a venv of another minor version has no site-packages for this
+ * one; both must be seen before anything is initialised. */
+static int check_venv(const nrpy_open_args *args) {
+    char text[4096];
+    snprintf(text, sizeof text, "%s/pyvenv.cfg", args->prefix);
+    FILE *file = fopen(text, "re");
+    if (file == NULL) {
+        return 0; /* no venv: the prefix is compared once Python runs */
+    }
+    unsigned major = 0;
+    unsigned minor = 0;
+    while (fgets(text, sizeof text, file) != NULL) {
+        const char *equals = strchr(text, '=');
+        if (strncmp(text, "version", 7) == 0 && equals != NULL && sscanf(equals + 1, " %u.%u", &major, &minor) == 2) {
+            break;
+        }
+    }
+    fclose(file);
+    if (major != 0 && (major != PY_MAJOR_VERSION || minor != PY_MINOR_VERSION)) {
+        snprintf(args->error, args->error_size,
+                 "the environment %s is now Python %u.%u, the plugin needs %d.%d; build the plugin again for it",
+                 args->prefix, major, minor, PY_MAJOR_VERSION, PY_MINOR_VERSION);
+        return -1;
+    }
+    return 0;
+}
+
+static PyStatus configure(PyConfig *config, const nrpy_open_args *args) {
+    config->install_signal_handlers = 0;
+    config->configure_c_stdio = 0;
+    config->user_site_directory = 0;
+    config->parse_argv = 0;
+    PyStatus status = PyConfig_SetBytesString(config, &config->executable, args->executable);
+    if (!PyStatus_Exception(status)) {
+        status = PyConfig_SetBytesString(config, &config->program_name, args->executable);
+    }
+    if (!PyStatus_Exception(status)) {
+        status = PyWideStringList_Append(&config->argv, L"");
+    }
+    return status;
+}
+
+/* Never Py_ExitStatusException: that ends the host. */
+static int start_python(const nrpy_open_args *args) {
+    PyPreConfig preconfig;
+    PyPreConfig_InitIsolatedConfig(&preconfig);
+    preconfig.utf8_mode = 1;
+    PyStatus status = Py_PreInitialize(&preconfig);
+    if (!PyStatus_Exception(status)) {
+        PyConfig config;
+        PyConfig_InitIsolatedConfig(&config);
+        status = configure(&config, args);
+        if (!PyStatus_Exception(status)) {
+            status = Py_InitializeFromConfig(&config);
+        }
+        PyConfig_Clear(&config);
+    }
+    if (PyStatus_Exception(status)) {
+        set_error(args, "Python does not start", status.err_msg != NULL ? status.err_msg : "it asked to exit");
+        return -1;
+    }
+    return 0;
+}
+
+/* ---- once Python runs ---- */
+
+static void set_python_error(const nrpy_open_args *args, const char *what) {
+    PyObject *type;
+    PyObject *value;
+    PyObject *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    PyObject *text = value != NULL ? PyObject_Str(value) : NULL;
+    set_error(args, what, text != NULL ? PyUnicode_AsUTF8(text) : "no reason given");
+    PyErr_Clear();
+    Py_XDECREF(text);
+    Py_XDECREF(type);
+    Py_XDECREF(value);
+    Py_XDECREF(traceback);
+}
+
+static int note_prefix(const nrpy_open_args *args) {
+    PyObject *prefix = PySys_GetObject("prefix"); /* Borrowed reference */
+    const char *text = prefix != NULL ? PyUnicode_AsUTF8(prefix) : NULL;
+    running_prefix = text != NULL ? strdup(text) : NULL;
+    if (running_prefix == NULL) {
+        set_python_error(args, "sys.prefix cannot be read");
+        return -1;
+    }
+    return 0;
+}
+
+/* threading must be imported on the thread that initialised Python, which then counts as its main thread. */
+static int prepare_own(const nrpy_open_args *args) {
+    PyObject *threading = PyImport_ImportModule("threading");
+    PyObject *interval = threading != NULL ? PySys_GetObject("setswitchinterval") : NULL; /* Borrowed reference */
+    PyObject *set = interval != NULL ? PyObject_CallFunction(interval, "d", SWITCH_INTERVAL_S) : NULL;
+    int failed = set == NULL ? -1 : 0;
+    if (failed != 0) {
+        set_python_error(args, "Python's threading does not work");
+    }
+    Py_XDECREF(set);
+    Py_XDECREF(threading);
+    return failed;
+}
+
+static PyObject *close_all(PyObject *self, PyObject *ignored) {
+    (void)self;
+    (void)ignored;
+    PyThreadState *state = PyEval_SaveThread();
+    nrpy_instance_close_all();
+    PyEval_RestoreThread(state);
+    Py_RETURN_NONE;
+}
+
+/* The owner of a borrowed interpreter may finalize it: our instances must have ended by then. */
+static int register_atexit(const nrpy_open_args *args) {
+    static PyMethodDef definition = {"nylon_ring_close_all", close_all, METH_NOARGS, NULL};
+    PyObject *atexit_module = PyImport_ImportModule("atexit");
+    PyObject *function = PyCFunction_New(&definition, NULL);
+    PyObject *done = atexit_module != NULL && function != NULL
+                         ? PyObject_CallMethod(atexit_module, "register", "O", function)
+                         : NULL;
+    int failed = done == NULL ? -1 : 0;
+    if (failed != 0) {
+        set_python_error(args, "no atexit callback could be registered");
+    }
+    Py_XDECREF(done);
+    Py_XDECREF(function);
+    Py_XDECREF(atexit_module);
+    return failed;
+}
+
+/* ---- the end of the process ---- */
+
+/*
+ * On the runtime thread, while another one is in exit(). Library destructors are about to run: a thread inside numpy then
+ * hangs or crashes the host. So handlers are asked to stop, and the GIL is kept from everybody for good.
+ */
+static void seize_python(void) {
+    PyEval_RestoreThread(home_state);
+    struct timespec pause = {.tv_nsec = 1000000};
+    for (int waited = 0; waited < EXIT_HANDLERS_MS; waited++) {
+        bool busy = false;
+        for (nrpy_thread *thread = nrpy_thread_first(); thread != NULL; thread = thread->next) {
+            PyThreadState *state = thread->state;
+            if (state != NULL && (atomic_load(&thread->running.word) & NRPY_STATE_MASK) != NRPY_IDLE) {
+                busy = true;
+                if (waited == 0) {
+                    PyThreadState_SetAsyncExc(state->thread_id, PyExc_SystemExit);
+                }
+            }
+        }
+        if (!busy) {
+            break;
+        }
+        PyThreadState *state = PyEval_SaveThread();
+        nanosleep(&pause, NULL);
+        PyEval_RestoreThread(state);
+    }
+    sem_post(&exit_answered);
+    for (;;) {
+        pause.tv_sec = 3600;
+        nanosleep(&pause, NULL);
+    }
+}
+
+static void on_exit_of_process(void) {
+    if (atomic_load(&nrpy_runtime_dead)) {
+        return;
+    }
+    bool attached = nrpy_thread_cached != NULL && nrpy_is_attached(nrpy_thread_cached);
+    atomic_store(&nrpy_runtime_dead, true);
+    nrpy_instance_abandon_all();
+    if (is_guest) {
+        return; /* its owner finalizes it, and our atexit callback closed the instances */
+    }
+    if (attached) {
+        PyEval_SaveThread();
+    }
+    nrpy_monitor_interrupt();
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_nsec += EXIT_WAIT_MS * 1000000L;
+    until.tv_sec += until.tv_nsec / 1000000000L;
+    until.tv_nsec %= 1000000000L;
+    while (sem_timedwait(&exit_answered, &until) != 0 && errno == EINTR) {
+    }
+}
+
+/* The child has one thread, and locks as they were: everything is refused there. */
+static void on_fork_in_child(void) {
+    atomic_store(&nrpy_runtime_dead, true);
+    nrpy_instance_abandon_all();
+}
+
+/* ---- the runtime thread ---- */
+
+/*
+ * Starts or joins Python, and stays: to Python it is the main thread, which then never goes away, has a full stack and
+ * takes no signals. Afterwards it is the monitor.
+ */
+static void *run_runtime(void *argument) {
+    start_order *order = argument;
+    const nrpy_open_args *args = order->args;
+    int failed = 0;
+    is_guest = Py_IsInitialized() != 0;
+    if (is_guest) {
+        home_state = PyThreadState_New(PyInterpreterState_Main());
+        PyEval_RestoreThread(home_state);
+    } else {
+        failed = start_python(args);
+        if (failed == 0) {
+            home_state = PyThreadState_Get();
+            failed = prepare_own(args);
+        }
+    }
+    if (failed == 0 && (note_prefix(args) != 0 || register_atexit(args) != 0)) {
+        failed = -1;
+    }
+    if (home_state != NULL) {
+        PyEval_SaveThread();
+    }
+    order->failed = failed != 0;
+    sem_post(&order->done);
+    if (failed == 0) {
+        nrpy_monitor_run(seize_python);
+    }
+    return NULL;
+}
+
+/* start_lock is held. */
+static int start(const nrpy_open_args *args) {
+    static bool prepared;
+    if (!prepared) {
+        int failed = nrpy_threads_start();
+        if (failed == 0) {
+            failed = pthread_atfork(NULL, NULL, on_fork_in_child);
+        }
+        if (failed == 0) {
+            sem_init(&exit_answered, 0, 0);
+            nrpy_monitor_init();
+            failed = atexit(on_exit_of_process);
+        }
+        if (failed != 0) {
+            set_error(args, "the process has no room for a thread key or an exit handler", strerror(failed));
+            return -1;
+        }
+        prepared = true;
+    }
+    if (check_venv(args) != 0) {
+        return -1;
+    }
+    start_order order = {.args = args};
+    sem_init(&order.done, 0, 0);
+    pthread_t id;
+    int failed = nrpy_spawn(&id, run_runtime, &order);
+    if (failed != 0) {
+        set_error(args, "no thread for the Python runtime", strerror(failed));
+    } else {
+        while (sem_wait(&order.done) != 0) {
+        }
+        pthread_detach(id);
+        failed = order.failed;
+    }
+    sem_destroy(&order.done);
+    return failed != 0 ? -1 : 0;
+}
+
+static bool is_same_directory(const char *one, const char *other) {
+    if (strcmp(one, other) == 0) {
+        return true;
+    }
+    char *real_one = realpath(one, NULL);
+    char *real_other = realpath(other, NULL);
+    bool same = real_one != NULL && real_other != NULL && strcmp(real_one, real_other) == 0;
+    free(real_one);
+    free(real_other);
+    return same;
+}
+
+int nrpy_runtime_start(const nrpy_open_args *args) {
+    if (!nrpy_is_alive()) {
+        set_error(args, "this process was forked after Python had started, or is exiting; load plugins after the fork",
+                  NULL);
+        return -1;
+    }
+    pthread_mutex_lock(&start_lock);
+    int failed = 0;
+    if (!started) {
+        failed = start(args);
+        started = failed == 0;
+    }
+    pthread_mutex_unlock(&start_lock);
+    if (failed == 0 && !is_same_directory(running_prefix, args->prefix)) {
+        snprintf(args->error, args->error_size,
+                 "this process's Python runs in %s, the plugin was built for %s; build all plugins of a process with one "
+                 "environment, or name one that serves all with NYLON_RING_PYTHON",
+                 running_prefix, args->prefix);
+        failed = -1;
+    }
+    return failed;
+}

@@ -1,0 +1,256 @@
+#include "streams.h"
+
+#include "dispatch.h"
+#include "views.h"
+
+#include <stdlib.h>
+
+/* After so many frames of one stream the other calls get their turn. */
+enum { FRAMES_PER_TURN = 64 };
+
+/* ---- generators ---- */
+
+static void send_end(nrpy_exchange *exchange) {
+    static const char text[] = "the plugin is shutting down";
+    nrpy_reply end = {.status = NR_STREAM_END, .bytes = "", .length = 0};
+    if (!nrpy_is_open(exchange->instance)) {
+        end.status = NR_ERR;
+        end.bytes = text;
+        end.length = sizeof text - 1;
+    }
+    nrpy_exchange_reply(exchange, &end, true);
+}
+
+static void send_exception(nrpy_exchange *exchange, const nrpy_source *source) {
+    nrpy_reply reply;
+    nrpy_reply_make(&reply, source, NULL);
+    nrpy_exchange_reply(exchange, &reply, true);
+}
+
+/* Runs the generator's finally blocks. Returns whether they went well; the failure was sent otherwise. */
+static bool close_generator(nrpy_exchange *exchange, const nrpy_source *source, PyObject *generator) {
+    PyObject *closed = PyObject_CallMethod(generator, "close", NULL);
+    if (closed == NULL) {
+        send_exception(exchange, source);
+        return false;
+    }
+    Py_DECREF(closed);
+    return true;
+}
+
+/* Returns whether the generator is to be asked for another frame. */
+static bool send_frame(nrpy_exchange *exchange, const nrpy_source *source, PyObject *generator, PyObject *value) {
+    nrpy_reply reply;
+    nrpy_reply_make(&reply, source, value);
+    bool terminal = nrpy_exchange_is_terminal(exchange, reply.status);
+    bool taken = nrpy_exchange_reply(exchange, &reply, true);
+    if (taken && !terminal) {
+        return true;
+    }
+    close_generator(exchange, source, generator);
+    return false;
+}
+
+static void run_frames(nrpy_exchange *exchange, const nrpy_source *source, PyObject *generator) {
+    for (;;) {
+        if (atomic_load_explicit(&exchange->cancelled, memory_order_acquire)) {
+            if (close_generator(exchange, source, generator)) {
+                send_end(exchange);
+            }
+            return;
+        }
+        PyObject *value;
+        PySendResult result = PyIter_Send(generator, Py_None, &value);
+        if (result == PYGEN_NEXT) {
+            if (!send_frame(exchange, source, generator, value)) {
+                return;
+            }
+        } else if (result == PYGEN_RETURN) {
+            bool empty = value == Py_None;
+            Py_DECREF(value);
+            if (empty) {
+                nrpy_reply end = {.status = NR_STREAM_END, .bytes = "", .length = 0};
+                nrpy_exchange_reply(exchange, &end, true);
+                return;
+            }
+            PyErr_SetString(PyExc_TypeError, "a generator handler must not return a value: yield it as a frame");
+            send_exception(exchange, source);
+            return;
+        } else {
+            send_exception(exchange, source);
+            return;
+        }
+    }
+}
+
+void nrpy_run_generator(nrpy_exchange *exchange, const nrpy_source *source, PyObject *handler, PyObject *argument) {
+    PyObject *generator = argument != NULL ? nrpy_call_handler(handler, argument, NULL) : NULL;
+    Py_XDECREF(argument);
+    if (generator != NULL && !PyIter_Check(generator)) {
+        PyErr_Format(PyExc_TypeError, "a generator handler returned %.100s", Py_TYPE(generator)->tp_name);
+        Py_CLEAR(generator);
+    }
+    if (generator == NULL) {
+        send_exception(exchange, source);
+        return;
+    }
+    run_frames(exchange, source, generator);
+    Py_DECREF(generator);
+}
+
+/* ---- input ---- */
+
+static PyObject *call_stream_handler(nrpy_exchange *exchange, const nrpy_frame *frame) {
+    PyObject *sid = PyLong_FromUnsignedLongLong(exchange->sid);
+    PyObject *result = NULL;
+    if (sid != NULL && frame->is_close) {
+        result = nrpy_call_handler(exchange->instance->stream_close, sid, NULL);
+    } else if (sid != NULL) {
+        PyObject *data = PyBytes_FromStringAndSize((const char *)frame->bytes, (Py_ssize_t)frame->length);
+        if (data != NULL) {
+            result = nrpy_call_handler(exchange->instance->stream_data, sid, data);
+            Py_DECREF(data);
+        }
+    }
+    Py_XDECREF(sid);
+    return result;
+}
+
+static void handle_input(nrpy_exchange *exchange, const nrpy_frame *frame) {
+    nrpy_source source = {
+        .instance = exchange->instance,
+        .kind = "handler",
+        .name = frame->is_close ? "stream_close" : "stream_data",
+        .name_length = frame->is_close ? 12 : 11,
+        .sid = exchange->sid,
+    };
+    PyObject *handler = frame->is_close ? exchange->instance->stream_close : exchange->instance->stream_data;
+    if (handler != NULL && !nrpy_exchange_has_ended(exchange)) {
+        atomic_fetch_add(&exchange->handlers, 1);
+        nrpy_exchange_result(exchange, &source, call_stream_handler(exchange, frame), true);
+        atomic_fetch_sub(&exchange->handlers, 1);
+    }
+    if (frame->is_close && !nrpy_exchange_has_ended(exchange)) {
+        send_end(exchange);
+    }
+}
+
+/* The next frame of input; NULL: there is none, and the inbox is nobody's again. */
+static nrpy_frame *next_input(nrpy_exchange *exchange) {
+    pthread_mutex_lock(&exchange->lock);
+    nrpy_frame *frame = nrpy_frames_pop(&exchange->inbox);
+    if (frame == NULL) {
+        exchange->inbox_served = false;
+    }
+    pthread_mutex_unlock(&exchange->lock);
+    return frame;
+}
+
+/* The inbox is ours. Returns false when the queue is closed: close ends the exchange. */
+static bool queue_inbox(nrpy_exchange *exchange) {
+    nrpy_instance *instance = exchange->instance;
+    nrpy_exchange_retain(exchange);
+    if (nrpy_queue_push(&instance->queue, &exchange->inbox_item, false) != NRPY_PUSHED) {
+        nrpy_exchange_release(exchange);
+        return false;
+    }
+    nrpy_pool_notify(&instance->pool);
+    return true;
+}
+
+void nrpy_serve_inbox(nrpy_exchange *exchange) {
+    for (int served = 0; served < FRAMES_PER_TURN; served++) {
+        nrpy_frame *frame = next_input(exchange);
+        if (frame == NULL) {
+            return;
+        }
+        handle_input(exchange, frame);
+        free(frame);
+    }
+    queue_inbox(exchange);
+}
+
+static NrStatus add_input(nrpy_exchange *exchange, nrpy_frame *frame) {
+    NrStatus status = NR_OK;
+    bool queue = false;
+    pthread_mutex_lock(&exchange->lock);
+    if (exchange->input_closed || nrpy_exchange_has_ended(exchange)) {
+        status = NR_INVALID;
+    } else if (!frame->is_close && exchange->inbox.count >= NRPY_INBOX_LIMIT) {
+        status = NR_ERR;
+    } else {
+        nrpy_frames_push(&exchange->inbox, frame);
+        exchange->input_closed = frame->is_close;
+        queue = !exchange->inbox_served;
+        exchange->inbox_served = true;
+    }
+    pthread_mutex_unlock(&exchange->lock);
+    if (status != NR_OK) {
+        free(frame);
+    } else if (queue && !queue_inbox(exchange)) {
+        status = NR_ERR;
+    }
+    return status;
+}
+
+/* ---- the ABI's functions ---- */
+
+/* The open stream, a reference, or the status to answer. */
+static nrpy_exchange *find_stream(nrpy_instance *instance, uint64_t sid, NrStatus *status) {
+    if (!nrpy_is_open(instance)) {
+        *status = nrpy_refusal(instance);
+        return NULL;
+    }
+    if ((instance->entries.all_flags & (NRPY_GENERATOR | NRPY_STREAM)) == 0) {
+        *status = NR_UNSUPPORTED;
+        return NULL;
+    }
+    nrpy_exchange *exchange = nrpy_registry_find(&instance->registry, sid);
+    if (exchange != NULL && !exchange->is_stream) {
+        nrpy_exchange_release(exchange);
+        exchange = NULL;
+    }
+    *status = exchange != NULL ? NR_OK : NR_INVALID;
+    return exchange;
+}
+
+static NrStatus add_frame(nrpy_exchange *exchange, NrBytes data, bool is_close) {
+    nrpy_frame *frame = nrpy_frame_new(NR_OK, data.ptr, data.len);
+    if (frame == NULL) {
+        return NR_ERR;
+    }
+    frame->is_close = is_close;
+    return add_input(exchange, frame);
+}
+
+NrStatus nrpy_stream_data(nrpy_instance *instance, uint64_t sid, NrBytes data) {
+    NrStatus status;
+    nrpy_exchange *exchange = find_stream(instance, sid, &status);
+    if (exchange == NULL) {
+        return status;
+    }
+    if (!nrpy_can_hold(data.ptr, data.len)) {
+        status = NR_INVALID;
+    } else if (!exchange->takes_input || !instance->has_stream_data) {
+        status = NR_UNSUPPORTED;
+    } else {
+        status = add_frame(exchange, data, false);
+    }
+    nrpy_exchange_release(exchange);
+    return status;
+}
+
+NrStatus nrpy_stream_close(nrpy_instance *instance, uint64_t sid) {
+    NrStatus status;
+    nrpy_exchange *exchange = find_stream(instance, sid, &status);
+    if (exchange == NULL) {
+        return status;
+    }
+    if (exchange->takes_input) {
+        status = add_frame(exchange, (NrBytes){.ptr = NULL, .len = 0}, true);
+    } else if (atomic_exchange(&exchange->cancelled, true)) {
+        status = NR_INVALID; /* the second close */
+    }
+    nrpy_exchange_release(exchange);
+    return status;
+}

@@ -1,0 +1,240 @@
+#include "threads.h"
+
+#include "runtime.h"
+
+#include <linux/membarrier.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* CPython's own C recursion fits into this; Rust's and glibc's default stacks are larger, musl's and fibers' are not. */
+enum { PYTHON_STACK = 512 * 1024, OWN_STACK = 8 * 1024 * 1024, LEFTOVER_MAX = 4096 };
+
+__thread nrpy_thread *nrpy_thread_cached __attribute__((tls_model("initial-exec")));
+
+static pthread_key_t key;
+static pthread_mutex_t list_lock = PTHREAD_MUTEX_INITIALIZER;
+static _Atomic(nrpy_thread *) all_threads; /* added to under list_lock */
+static nrpy_thread *free_threads;          /* guarded by list_lock */
+
+/* ---- the thread's end ---- */
+
+static void delete_state(PyThreadState *state) {
+    if (PyGILState_GetThisThreadState() != NULL) {
+        PyEval_RestoreThread(state);
+        PyThreadState_Clear(state);
+        PyThreadState_DeleteCurrent();
+        return;
+    }
+    /* CPython's key went first: a finalizer that calls PyGILState_Ensure would then make a second state and wait for the
+     * GIL that this thread holds. A temporary state takes the place. */
+    PyThreadState *temporary = PyThreadState_New(PyInterpreterState_Main());
+    PyEval_RestoreThread(temporary);
+    PyThreadState_Clear(state);
+    PyThreadState_Delete(state);
+    PyThreadState_Clear(temporary);
+    PyThreadState_DeleteCurrent();
+}
+
+static void on_thread_end(void *value) {
+    nrpy_thread *thread = value;
+    if (thread->state != NULL && nrpy_is_alive()) {
+        PyThreadState *state = thread->state;
+        thread->state = NULL;
+        if (thread->leftover != NULL) {
+            PyEval_RestoreThread(state);
+            Py_CLEAR(thread->leftover);
+            PyEval_SaveThread();
+        }
+        delete_state(state);
+    }
+    nrpy_thread_cached = NULL;
+    pthread_mutex_lock(&list_lock);
+    thread->next_free = free_threads;
+    free_threads = thread;
+    pthread_mutex_unlock(&list_lock);
+}
+
+static bool has_membarrier;
+
+int nrpy_threads_start(void) {
+    has_membarrier = syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0;
+    return pthread_key_create(&key, on_thread_end);
+}
+
+void nrpy_fence_all_threads(void) {
+    if (has_membarrier && syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) == 0) {
+        return;
+    }
+    /* A kernel or sandbox without it: whoever holds the GIL now has published what it did before. */
+    nrpy_attachment attachment;
+    nrpy_thread *thread = nrpy_thread_self();
+    if (thread != NULL && nrpy_attach(&attachment, thread)) {
+        nrpy_detach(&attachment);
+    }
+}
+
+/* ---- the thread's beginning ---- */
+
+static void find_stack(nrpy_thread *thread) {
+    pthread_attr_t attributes;
+    void *low = NULL;
+    size_t size = 0;
+    thread->stack_low = 0;
+    thread->stack_high = 0;
+    if (pthread_getattr_np(pthread_self(), &attributes) == 0) {
+        if (pthread_attr_getstack(&attributes, &low, &size) == 0) {
+            thread->stack_low = (uintptr_t)low;
+            thread->stack_high = (uintptr_t)low + size;
+        }
+        pthread_attr_destroy(&attributes);
+    }
+}
+
+nrpy_thread *nrpy_thread_enter(void) {
+    pthread_mutex_lock(&list_lock);
+    nrpy_thread *thread = free_threads;
+    if (thread != NULL) {
+        free_threads = thread->next_free;
+    } else {
+        thread = calloc(1, sizeof *thread);
+        if (thread != NULL) {
+            thread->next = atomic_load(&all_threads);
+            atomic_store(&all_threads, thread);
+        }
+    }
+    pthread_mutex_unlock(&list_lock);
+    if (thread == NULL) {
+        return NULL;
+    }
+    find_stack(thread);
+    if (pthread_setspecific(key, thread) != 0) {
+        pthread_mutex_lock(&list_lock);
+        thread->next_free = free_threads;
+        free_threads = thread;
+        pthread_mutex_unlock(&list_lock);
+        return NULL;
+    }
+    nrpy_thread_cached = thread;
+    return thread;
+}
+
+nrpy_thread *nrpy_thread_first(void) {
+    return atomic_load(&all_threads);
+}
+
+bool nrpy_has_python_stack(const nrpy_thread *thread) {
+    uintptr_t here = (uintptr_t)__builtin_frame_address(0);
+    return here >= thread->stack_low + PYTHON_STACK / 2 && here < thread->stack_high &&
+           thread->stack_high - thread->stack_low >= PYTHON_STACK;
+}
+
+/* ---- the GIL ---- */
+
+bool nrpy_is_attached(const nrpy_thread *thread) {
+    PyThreadState *current = nrpy_current_state();
+    if (current == NULL) {
+        return false;
+    }
+#if PY_VERSION_HEX >= 0x030c0000
+    (void)thread;
+    return true;
+#else
+    /* On 3.11 the current state may be another thread's. */
+    return current == thread->state || current == PyGILState_GetThisThreadState();
+#endif
+}
+
+void nrpy_context_reset(PyThreadState *state) {
+    if (state->context != NULL) {
+        Py_CLEAR(state->context);
+        state->context_ver++; /* ContextVar keeps its last value per version */
+    }
+}
+
+static void open_context(nrpy_attachment *attachment, PyThreadState *state) {
+    attachment->outer_context = state->context;
+    if (state->context != NULL) {
+        state->context = NULL;
+        state->context_ver++;
+    }
+}
+
+bool nrpy_attach(nrpy_attachment *attachment, nrpy_thread *thread) {
+    attachment->thread = thread;
+    attachment->was_attached = nrpy_is_attached(thread);
+    if (attachment->was_attached) {
+        open_context(attachment, PyThreadState_Get());
+        return true;
+    }
+    if (!nrpy_is_alive()) {
+        return false;
+    }
+    PyThreadState *state = thread->state;
+    if (state == NULL) {
+        /* A state that somebody else gave this thread is borrowed each time: its owner may delete it. */
+        state = PyGILState_GetThisThreadState();
+        if (state == NULL) {
+            state = PyThreadState_New(PyInterpreterState_Main());
+            if (state == NULL) {
+                return false;
+            }
+            thread->state = state;
+        }
+    }
+    PyEval_RestoreThread(state);
+    Py_CLEAR(thread->leftover);
+    open_context(attachment, state);
+    return true;
+}
+
+void nrpy_detach(nrpy_attachment *attachment) {
+    PyThreadState *state = PyThreadState_Get();
+    nrpy_context_reset(state);
+    if (attachment->outer_context != NULL) {
+        state->context = attachment->outer_context;
+        state->context_ver++;
+    }
+    if (!attachment->was_attached) {
+        PyEval_SaveThread();
+    }
+}
+
+void nrpy_drop_later(nrpy_thread *thread, PyObject *object, uint64_t size) {
+    if (thread->state != NULL && thread->leftover == NULL && size <= LEFTOVER_MAX &&
+        (PyBytes_CheckExact(object) || PyUnicode_CheckExact(object))) {
+        thread->leftover = object;
+        return;
+    }
+    nrpy_attachment attachment;
+    if (nrpy_attach(&attachment, thread)) {
+        Py_DECREF(object);
+        nrpy_detach(&attachment);
+    }
+    /* Without an interpreter to give it back to, the object stays: the process is ending. */
+}
+
+/* ---- our own threads ---- */
+
+int nrpy_spawn(pthread_t *id, void *(*run)(void *), void *argument) {
+    pthread_attr_t attributes;
+    int failed = pthread_attr_init(&attributes);
+    if (failed != 0) {
+        return failed;
+    }
+    pthread_attr_setstacksize(&attributes, OWN_STACK);
+    sigset_t blocked;
+    sigset_t before;
+    sigfillset(&blocked);
+    static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP, SIGSYS};
+    for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++) {
+        sigdelset(&blocked, faults[i]);
+    }
+    pthread_sigmask(SIG_SETMASK, &blocked, &before);
+    failed = pthread_create(id, &attributes, run, argument);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_attr_destroy(&attributes);
+    return failed;
+}

@@ -1,0 +1,113 @@
+/*
+ * What the core knows of each thread that enters it, and how a thread gets and leaves the GIL.
+ *
+ * A thread state made per call costs microseconds on 3.11 and later, and loses threading.local; so a foreign thread keeps
+ * one for its life. The structs are never unmapped: who scans the list may read one whose thread has just ended.
+ */
+#ifndef NRPY_THREADS_H
+#define NRPY_THREADS_H
+
+#include "python.h"
+
+#include "core_table.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct nrpy_call;
+
+/*
+ * The unary call that runs on a thread now. `word` holds a sequence number and a state; whoever moves it out of
+ * NRPY_RUNNING by compare-and-swap owns the reply. The sequence tells a call from the next one on the same thread.
+ */
+typedef struct nrpy_running {
+    _Atomic uint64_t word;
+    _Atomic(nrpy_instance *) instance; /* set before the word says NRPY_RUNNING */
+    _Atomic uint64_t sid;
+} nrpy_running;
+
+enum { NRPY_IDLE = 0, NRPY_RUNNING = 1, NRPY_SENDING = 2, NRPY_TAKEN = 3, NRPY_STATE_MASK = 3, NRPY_SEQUENCE_STEP = 4 };
+
+/* Which call a host is waiting below us for: while one is set, only that call's reply may leave from this thread. */
+typedef struct nrpy_host_frame {
+    struct nrpy_host_frame *outer;
+    nrpy_instance *instance;
+    uint64_t sid;
+    bool has_call;
+} nrpy_host_frame;
+
+/* A send of this thread that has not returned: shutdown from inside it must not wait for it. */
+typedef struct nrpy_visit {
+    struct nrpy_visit *outer;
+    nrpy_instance *instance;
+} nrpy_visit;
+
+typedef struct nrpy_thread {
+    PyThreadState *state;      /* ours, made on the thread's first attach; NULL while borrowed states served it */
+    PyObject *leftover;        /* the last reply's bytes, dropped at the next attach */
+    nrpy_running running;      /* written by the thread, contested by whoever answers for it */
+    nrpy_host_frame *frames;   /* the thread's own */
+    nrpy_visit *visits;        /* the thread's own */
+    uintptr_t stack_low;       /* set once by the thread */
+    uintptr_t stack_high;
+    struct nrpy_thread *next;      /* the list of all, only ever added to */
+    struct nrpy_thread *next_free; /* guarded by the list's lock */
+} nrpy_thread;
+
+/* How a thread came by the GIL, and what it must give back. */
+typedef struct nrpy_attachment {
+    nrpy_thread *thread;
+    PyObject *outer_context; /* owned */
+    bool was_attached;
+} nrpy_attachment;
+
+/* Creates the key whose destructor tidies threads up. Before Py_Initialize where possible: destructors run in the order
+ * of the keys, and CPython's own must run after ours. Returns 0 or an errno. */
+int nrpy_threads_start(void);
+
+/* This thread's struct, or NULL without memory. */
+nrpy_thread *nrpy_thread_enter(void);
+
+/* The list of all threads that ever entered. */
+nrpy_thread *nrpy_thread_first(void);
+
+extern __thread nrpy_thread *nrpy_thread_cached __attribute__((tls_model("initial-exec")));
+
+static inline nrpy_thread *nrpy_thread_self(void) {
+    nrpy_thread *thread = nrpy_thread_cached;
+    return __builtin_expect(thread != NULL, 1) ? thread : nrpy_thread_enter();
+}
+
+/* Whether this thread's stack, here, is one of its own (no fiber) and large enough for Python. */
+bool nrpy_has_python_stack(const nrpy_thread *thread);
+
+/* Whether this thread holds the GIL. */
+bool nrpy_is_attached(const nrpy_thread *thread);
+
+/*
+ * Takes the GIL unless this thread has it, and opens a fresh, empty context for contextvars. Returns false where there
+ * is no memory or the process is ending; then nothing is held.
+ */
+bool nrpy_attach(nrpy_attachment *attachment, nrpy_thread *thread);
+
+/* Closes the context and goes back to how it was before nrpy_attach. */
+void nrpy_detach(nrpy_attachment *attachment);
+
+/* Forgets the context of the call that has just ended, so that the next one starts with an empty one. Needs the GIL. */
+void nrpy_context_reset(PyThreadState *state);
+
+/*
+ * Makes every store that another thread has done before its next look at shared memory visible here, and ours to it. The
+ * other side needs no fence of its own, only program order: so the slots cost a call nothing. Must not hold the GIL.
+ */
+void nrpy_fence_all_threads(void);
+
+/* Drops a reference from a detached thread: small plain bytes and str wait for its next attach, the rest is dropped at
+ * once. Takes the reference. Must not hold the GIL. */
+void nrpy_drop_later(nrpy_thread *thread, PyObject *object, uint64_t size);
+
+/* Starts a thread of ours: 8 MiB of stack, all signals blocked but those of faults. Returns 0 or an errno. */
+int nrpy_spawn(pthread_t *id, void *(*run)(void *), void *argument);
+
+#endif /* NRPY_THREADS_H */

@@ -1,0 +1,218 @@
+#include "workers.h"
+
+#include "dispatch.h"
+#include "instance.h"
+#include "monitor.h"
+#include "runtime.h"
+#include "threads.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+/* A host that awaits one call at a time comes back within some 20 us; longer polling burns a core for nobody. */
+enum { POLL_NS = 50 * 1000, PAUSES_PER_LOOK = 32, JOIN_TIMEOUT_S = 2 };
+
+void nrpy_pool_init(nrpy_pool *pool, struct nrpy_instance *instance, nrpy_queue *queue, unsigned limit) {
+    atomic_init(&pool->awake, 0);
+    atomic_init(&pool->parked, 0);
+    atomic_init(&pool->waiting_for_gil, 0);
+    atomic_init(&pool->stopping, false);
+    sem_init(&pool->wake, 0, 0);
+    pthread_mutex_init(&pool->lock, NULL);
+    pool->workers = NULL;
+    pool->count = 0;
+    pool->limit = limit;
+    pool->instance = instance;
+    pool->queue = queue;
+    pool->is_watched = false;
+}
+
+void nrpy_pool_destroy(nrpy_pool *pool) {
+    while (pool->workers != NULL) {
+        nrpy_worker *worker = pool->workers;
+        pool->workers = worker->next;
+        free(worker);
+    }
+    pthread_mutex_destroy(&pool->lock);
+    sem_destroy(&pool->wake);
+}
+
+/* ---- a worker's life ---- */
+
+static inline void pause_cpu(void) {
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+static int64_t now_ns(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+/* Returns whether something came. One poller is enough, and none where it would keep the only core from the host. */
+static bool poll_queue(nrpy_pool *pool) {
+    static int cores;
+    if (cores == 0) {
+        cores = (int)sysconf(_SC_NPROCESSORS_ONLN);
+    }
+    if (cores < 2 || atomic_load_explicit(&pool->awake, memory_order_relaxed) > 1) {
+        return nrpy_queue_has_items(pool->queue);
+    }
+    int64_t until = now_ns() + POLL_NS;
+    do {
+        for (int i = 0; i < PAUSES_PER_LOOK; i++) {
+            if (nrpy_queue_has_items(pool->queue)) {
+                return true;
+            }
+            pause_cpu();
+        }
+    } while (!atomic_load_explicit(&pool->stopping, memory_order_relaxed) && now_ns() < until);
+    return false;
+}
+
+/* Whoever wakes us has counted us as awake. */
+static void park(nrpy_pool *pool) {
+    atomic_fetch_add(&pool->parked, 1);
+    atomic_fetch_sub(&pool->awake, 1);
+    if (nrpy_queue_has_items(pool->queue) || atomic_load(&pool->stopping)) {
+        atomic_fetch_add(&pool->awake, 1);
+    } else {
+        while (sem_wait(&pool->wake) != 0 && errno == EINTR) {
+        }
+    }
+    atomic_fetch_sub(&pool->parked, 1);
+    nrpy_monitor_arm();
+}
+
+void nrpy_worker_reattach(nrpy_pool *pool, PyThreadState *state) {
+    atomic_fetch_add_explicit(&pool->waiting_for_gil, 1, memory_order_relaxed);
+    PyEval_RestoreThread(state);
+    atomic_fetch_sub_explicit(&pool->waiting_for_gil, 1, memory_order_relaxed);
+}
+
+/* Runs what is queued, with the GIL kept from one item to the next. Returns false where Python is not to be had. */
+static bool drain(nrpy_worker *worker, nrpy_thread *thread) {
+    nrpy_pool *pool = &worker->instance->pool;
+    nrpy_attachment attachment;
+    atomic_fetch_add_explicit(&pool->waiting_for_gil, 1, memory_order_relaxed);
+    bool attached = nrpy_attach(&attachment, thread);
+    atomic_fetch_sub_explicit(&pool->waiting_for_gil, 1, memory_order_relaxed);
+    if (!attached) {
+        return false;
+    }
+    atomic_store(&worker->in_handler, true);
+    nrpy_item *item;
+    while (!atomic_load_explicit(&pool->stopping, memory_order_relaxed) &&
+           (item = nrpy_queue_pop(pool->queue)) != NULL) {
+        nrpy_run_item(worker->instance, thread, item);
+        nrpy_context_reset(thread->state);
+    }
+    atomic_store(&worker->in_handler, false);
+    nrpy_detach(&attachment);
+    return true;
+}
+
+static void *run_worker(void *argument) {
+    nrpy_worker *worker = argument;
+    nrpy_pool *pool = &worker->instance->pool;
+    nrpy_thread *thread = nrpy_thread_self();
+    atomic_store(&worker->thread, thread);
+    nrpy_monitor_arm();
+    while (thread != NULL && !atomic_load(&pool->stopping)) {
+        if (!poll_queue(pool)) {
+            park(pool);
+        } else if (!drain(worker, thread)) {
+            break;
+        }
+    }
+    atomic_fetch_sub(&pool->awake, 1);
+    nrpy_instance_release(worker->instance);
+    return NULL;
+}
+
+/* ---- the pool ---- */
+
+/* The pool's lock is held. */
+static int add_thread(nrpy_pool *pool) {
+    nrpy_worker *worker = calloc(1, sizeof *worker);
+    if (worker == NULL) {
+        return ENOMEM;
+    }
+    worker->instance = pool->instance;
+    nrpy_instance_retain(pool->instance);
+    atomic_fetch_add(&pool->awake, 1);
+    int failed = nrpy_spawn(&worker->id, run_worker, worker);
+    if (failed != 0) {
+        atomic_fetch_sub(&pool->awake, 1);
+        nrpy_instance_release(pool->instance);
+        free(worker);
+        return failed;
+    }
+    worker->next = pool->workers;
+    pool->workers = worker;
+    pool->count++;
+    return 0;
+}
+
+int nrpy_pool_start(nrpy_pool *pool) {
+    pthread_mutex_lock(&pool->lock);
+    int failed = add_thread(pool);
+    pthread_mutex_unlock(&pool->lock);
+    if (failed == 0) {
+        nrpy_monitor_watch(pool);
+    }
+    return failed;
+}
+
+void nrpy_pool_wake_one(nrpy_pool *pool) {
+    sem_post(&pool->wake);
+}
+
+void nrpy_pool_add_worker(nrpy_pool *pool) {
+    if (atomic_load(&pool->parked) > 0) {
+        atomic_fetch_add(&pool->awake, 1);
+        nrpy_pool_wake_one(pool);
+        return;
+    }
+    pthread_mutex_lock(&pool->lock);
+    if (pool->count < pool->limit && !atomic_load(&pool->stopping)) {
+        /* A refused thread is no harm: the ones there are go on, and the next tick tries again. */
+        (void)add_thread(pool);
+    }
+    pthread_mutex_unlock(&pool->lock);
+}
+
+/* Returns whether the thread has ended. */
+static bool join(nrpy_worker *worker) {
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += JOIN_TIMEOUT_S;
+    return pthread_timedjoin_np(worker->id, NULL, &until) == 0;
+}
+
+unsigned nrpy_pool_stop(nrpy_pool *pool, const nrpy_thread *self) {
+    nrpy_monitor_forget(pool);
+    pthread_mutex_lock(&pool->lock);
+    atomic_store(&pool->stopping, true);
+    nrpy_worker *workers = pool->workers;
+    unsigned count = pool->count;
+    pthread_mutex_unlock(&pool->lock);
+    for (unsigned i = 0; i < count; i++) {
+        nrpy_pool_wake_one(pool);
+    }
+    unsigned left = 0;
+    for (nrpy_worker *worker = workers; worker != NULL; worker = worker->next) {
+        bool own = self != NULL && atomic_load(&worker->thread) == self;
+        if (own || atomic_load(&worker->in_handler) || !join(worker)) {
+            pthread_detach(worker->id);
+            left += !own;
+        }
+    }
+    return left;
+}

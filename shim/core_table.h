@@ -1,0 +1,68 @@
+/*
+ * What stub and core agree on: the table of functions the core exports, and what the stub hands it.
+ *
+ * The first core in a process wins: its table is a global symbol, and every later stub finds that one. So
+ * NRPY_CORE_SYMBOL and the first five fields of the table keep their names, places and meanings for ever.
+ */
+#ifndef NRPY_CORE_TABLE_H
+#define NRPY_CORE_TABLE_H
+
+#include "abi/nylon_ring_v1.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define NRPY_CORE_SYMBOL "nrpy_core_table"
+#define NRPY_CORE_MAGIC 0x6e72707963303176u /* "nrpyc01v" */
+
+/* Stub and core work together when the majors are equal and the core's minor is not below the stub's. */
+#define NRPY_CORE_MAJOR 1u
+#define NRPY_CORE_MINOR 1u
+
+typedef struct nrpy_instance nrpy_instance;
+
+/* How a reply leaves: one function per ABI, in one small file each. Called without the GIL. */
+typedef struct nrpy_host {
+    void *ctx;
+    const NrHostVTable *v1;
+} nrpy_host;
+
+/* All pointers are borrowed until `open` returns. */
+typedef struct nrpy_open_args {
+    uint32_t struct_size;
+    uint32_t reserved;
+    nrpy_host host;
+    const char *origin;       /* path of the plugin file, as the dynamic loader knows it */
+    const char *name;         /* the plugin's name, for messages */
+    const char *executable;   /* the Python to be: PyConfig.executable */
+    const char *prefix;       /* sys.prefix that this executable must give */
+    const char *boot;         /* NUL-terminated strings: key value key value */
+    size_t boot_size;
+    const void *archive;
+    size_t archive_size;
+    char *error; /* filled with one line when `open` does not answer Ok */
+    size_t error_size;
+} nrpy_open_args;
+
+typedef struct nrpy_core_table {
+    uint64_t magic;
+    uint32_t struct_size;
+    uint32_t py_version_hex; /* PY_VERSION_HEX of the headers the core was built with */
+    uint32_t free_threaded;
+    uint16_t major;
+    uint16_t minor;
+    const char *core_path; /* filled by the core itself: where it was loaded from */
+
+    /* Starts or joins the interpreter and loads one plugin. On Ok `*out` is the instance. Must not hold the GIL's
+     * waiters up: an attached caller is detached while it waits. */
+    NrStatus (*open)(const nrpy_open_args *args, nrpy_instance **out);
+    NrStatus (*handle)(nrpy_instance *instance, NrStr entry, uint64_t sid, const NrRequest *req, NrBytes payload);
+    NrStatus (*stream_data)(nrpy_instance *instance, uint64_t sid, NrBytes data);
+    NrStatus (*stream_close)(nrpy_instance *instance, uint64_t sid);
+
+    /* Ends the instance. Returns 1 when a host thread is still inside a handler that did not end in time: the caller's
+     * code must stay mapped. */
+    int (*close)(nrpy_instance *instance);
+} nrpy_core_table;
+
+#endif /* NRPY_CORE_TABLE_H */
