@@ -13,6 +13,7 @@ from nylon_ring_py.build.errors import BuildError
 __all__ = ["Collection", "collect"]
 
 _SKIPPED_FOLDERS = {"__pycache__", ".git", ".hg", ".svn", ".mypy_cache", ".ruff_cache", ".pytest_cache"}
+_TAKES_MODULE_NAME = {"import_module", "files", "get_data"}
 _EXTENSION_SUFFIXES = (".so", ".pyd", ".dylib")
 
 
@@ -62,13 +63,15 @@ def collect(source: Path) -> Collection:
     else:
         collector.add_module(path)
         collector.follow_imports()
+    collector.warn_about_names()
     return collector.collection
 
 
 class _Collector:
     def __init__(self, collection: Collection) -> None:
         self.collection = collection
-        self._unscanned: list[tuple[str, ast.Module]] = []
+        self._trees: dict[str, ast.Module] = {}
+        self._unscanned: list[str] = []
 
     def add_module(self, path: Path) -> None:
         relative = path.relative_to(self.collection.folder).as_posix()
@@ -81,7 +84,8 @@ class _Collector:
         except (SyntaxError, ValueError) as error:
             raise BuildError(_describe_syntax_error(path, error)) from None
         self._warn_about_file(path, tree)
-        self._unscanned.append((relative, tree))
+        self._trees[relative] = tree
+        self._unscanned.append(relative)
 
     def add_package(self, folder: Path) -> None:
         seen: set[str] = set()
@@ -97,10 +101,20 @@ class _Collector:
     def follow_imports(self) -> None:
         """Adds siblings until every import of a name that a sibling has is served."""
         while self._unscanned:
-            relative, tree = self._unscanned.pop()
-            at_top = "/" not in relative
-            for name in sorted(_imported_names(tree, at_top)):
+            relative = self._unscanned.pop()
+            for name in sorted(_imported_names(self._trees[relative], at_top="/" not in relative)):
                 self._add_sibling(name)
+
+    def warn_about_names(self) -> None:
+        """Warns about the plugin's own modules named in strings: inside a host they have other names."""
+        own = {path.partition("/")[0].removesuffix(".py") for path in self._trees}
+        for relative, tree in self._trees.items():
+            for line, function, name in _names_in_strings(tree):
+                if name.partition(".")[0] in own:
+                    self.collection.warnings.append(
+                        f"{self.collection.folder / relative}:{line}: {function}({name!r}) will not find the plugin's "
+                        "own module, which has a private name inside a host: start from __package__"
+                    )
 
     def _add_file(self, path: Path) -> None:
         if path.suffix == ".py":
@@ -151,6 +165,18 @@ def _imported_names(tree: ast.Module, at_top: bool) -> set[str]:
             else:
                 names.update(alias.name for alias in node.names)
     return names
+
+
+def _names_in_strings(tree: ast.Module) -> list[tuple[int, str, str]]:
+    """Returns line, function and text for calls such as `import_module("helpers")`."""
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+            function = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            name = node.args[0].value
+            if function in _TAKES_MODULE_NAME and isinstance(name, str):
+                found.append((node.lineno, function, name))
+    return found
 
 
 def _describe_syntax_error(path: Path, error: SyntaxError | ValueError) -> str:

@@ -30,6 +30,7 @@ __attribute__((section(".nylon.ref"), used)) static volatile struct {
 static int zeroed[20000];
 static int fortytwo = 42;
 static int *pointer = &fortytwo;
+__asm__(".section .unmapped,\"\",@progbits\nunmapped_marker: .long 7\n.previous");
 int answer(void) { return *pointer + zeroed[19999] + (int)(ref.size & 0); }
 """
 

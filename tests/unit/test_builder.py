@@ -221,6 +221,17 @@ def test_file_is_warned_about(python: Path, here: Path) -> None:
     assert f"warning: {here}/hello.py:11: __file__ names no real file" in done.stderr
 
 
+def test_own_modules_named_in_strings_are_warned_about(python: Path, here: Path) -> None:
+    calls = ["import_module('router.app')", "resources.files('router')", "import_module('json')"]
+    body = "".join(f"    importlib.{call}\n" for call in calls)
+    write(here, {"router/__init__.py": HELLO + f"\nimport importlib\ndef later():\n{body}"})
+    done = run(python, "router")
+    assert done.returncode == 0, done.stderr
+    assert f"warning: {here}/router/__init__.py:13: import_module('router.app') will not find" in done.stderr
+    assert "__init__.py:14: files('router') will not find" in done.stderr
+    assert "json" not in done.stderr
+
+
 def test_output_of_the_plugin_goes_to_stderr(python: Path, here: Path) -> None:
     write(here, {"hello.py": HELLO + "import os\nprint('printed')\nos.write(1, b'written')\n"})
     done = run(python, "hello.py")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import shutil
+import struct
 import subprocess
 from pathlib import Path
 
@@ -89,6 +90,25 @@ def test_every_reference_to_a_section_still_names_it(stub: Path, payload: bytes)
     loads = [s for s in after.segments if s.type == 1]
     assert [s.address for s in loads] == sorted(s.address for s in loads)
     assert all(s.offset % 4096 == s.address % 4096 for s in loads)
+
+
+def test_symbols_stay_in_their_sections(tmp_path: Path, payload: bytes) -> None:
+    stub = compile_stub(tmp_path).read_bytes()
+
+    def homes(image: ElfImage) -> dict[str, str]:
+        table, names = image.find(".symtab"), image.find(".strtab")
+        assert table is not None and names is not None
+        found = {}
+        for at in range(0, table.size, 24):
+            name, section = struct.unpack_from("<IxxH", image.content(table), at)
+            if 0 < section < 0xFF00:
+                text = image.content(names)[name:].partition(b"\0")[0].decode()
+                found[text] = image.sections[section].name
+        return found
+
+    before, after = homes(ElfImage(stub)), homes(ElfImage(add_payload(stub, payload)))
+    assert before == after
+    assert after["unmapped_marker"] == ".unmapped"
 
 
 def test_readelf_finds_nothing_to_complain_about(stub: Path, payload: bytes, tmp_path: Path) -> None:
