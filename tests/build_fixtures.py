@@ -11,7 +11,7 @@ from pathlib import Path
 
 import nylon_ring_py.build.elf as elf_module
 
-HERE = Path(__file__).resolve().parent
+TESTS = Path(__file__).resolve().parent
 PACKAGE = Path(elf_module.__file__).resolve().parent.parent
 REAL_STUB = PACKAGE / "_shim" / "linux-x86_64" / "plugin_shim.so"
 
@@ -73,7 +73,7 @@ def compile_stub(folder: Path, *flags: str) -> Path:
 def compile_reader(folder: Path) -> Path:
     """Compiles the program around shim/payload.c; returns its path."""
     out = folder / "payload_reader"
-    sources = [str(HERE / "payload_reader.c"), str(HERE.parent.parent / "shim" / "payload.c")]
+    sources = [str(TESTS / "unit" / "payload_reader.c"), str(TESTS.parent / "shim" / "payload.c")]
     warnings = ["-Wall", "-Wextra", "-Wshadow", "-Wconversion", "-Werror"]
     subprocess.run([tool("cc"), "-std=c11", "-O1", "-g", *warnings, "-o", str(out), *sources, "-ldl"], check=True)
     return out
