@@ -1,5 +1,8 @@
 """Describes the running interpreter to the stub: `python -I -m nylon_ring_py._probe` prints `key=value` lines."""
 
+# pathlib takes longer to load than all that is asked here, and a host waits for it.
+# ruff: noqa: PTH100, PTH113, PTH117, PTH118, PTH120, PTH123
+
 from __future__ import annotations
 
 import _imp

@@ -91,7 +91,7 @@ def make_environment(folder: Path, stub: Path) -> Path:
     package = folder / "site" / "nylon_ring_py"
     shim = package / "_shim" / "linux-x86_64"
     shim.mkdir(parents=True)
-    for name in ("build", "cli", "_probe.py", "_importer.py", "_resources.py", "_atexit.py"):
+    for name in ("build", "cli", "errors.py", "status.py", "_probe.py", "_importer.py", "_resources.py", "_atexit.py"):
         (package / name).symlink_to(PACKAGE / name)
     (package / "__init__.py").write_text("from nylon_ring_py.plugin import Plugin\n")
     (package / "plugin.py").write_text(PLUGIN_STAND_IN)

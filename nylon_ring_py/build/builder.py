@@ -188,7 +188,7 @@ def _write(target: Path, image: bytes) -> None:
             file.flush()
             os.fchmod(file.fileno(), 0o755)
             os.fsync(file.fileno())
-        os.replace(name, target)
+        Path(name).replace(target)
     except BaseException:
-        os.unlink(name)
+        Path(name).unlink()
         raise

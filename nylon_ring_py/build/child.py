@@ -14,6 +14,7 @@ import marshal
 import os
 import sys
 import traceback
+from pathlib import Path
 from types import ModuleType
 from typing import IO, Any
 
@@ -25,7 +26,7 @@ from nylon_ring_py.plugin import Plugin
 
 __all__ = ["find_plugin", "main"]
 
-_MACHINERY = ("_importer.py", "_resources.py", os.path.join("build", "child.py"))
+_MACHINERY = {str(Path(__file__).parents[1] / name) for name in ("_importer.py", "_resources.py", "build/child.py")}
 
 
 def main() -> None:
@@ -138,9 +139,11 @@ def _drop_machinery(report: traceback.TracebackException | None, seen: set[int])
     if report is None or id(report) in seen:
         return
     seen.add(id(report))
-    ours = tuple(os.path.join(os.path.dirname(os.path.dirname(__file__)), name) for name in _MACHINERY)
-    kept = [f for f in report.stack if f.filename not in ours and not f.filename.startswith("<frozen importlib")]
-    report.stack[:] = kept
+    report.stack[:] = [
+        frame
+        for frame in report.stack
+        if frame.filename not in _MACHINERY and not frame.filename.startswith("<frozen importlib")
+    ]
     _drop_machinery(report.__cause__, seen)
     _drop_machinery(report.__context__, seen)
 

@@ -45,7 +45,7 @@ def collect(source: Path) -> Collection:
         BuildError: there is no such plugin source, or a file has a syntax error.
         OSError: a file cannot be read.
     """
-    path = Path(os.path.abspath(source))
+    path = Path(os.path.abspath(source))  # noqa: PTH100 -- a link keeps the name it has here
     main = path.name if path.is_dir() else path.stem
     if not path.exists():
         raise BuildError(f"{source} does not exist: give a .py file or a package's folder")

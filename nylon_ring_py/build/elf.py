@@ -114,7 +114,7 @@ class ElfImage:
         """
         for segment in self.segments:
             start = address - segment.address
-            if segment.type == _PT_LOAD and 0 <= start and start + size <= segment.file_size:
+            if segment.type == _PT_LOAD and 0 <= start <= segment.file_size - size:
                 found = self.data[segment.offset + start : segment.offset + start + size]
                 if len(found) == size:
                     return found

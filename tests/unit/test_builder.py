@@ -84,14 +84,16 @@ def test_one_file(python: Path, here: Path, tmp_path_factory: pytest.TempPathFac
     assert boot["python"] == str(python)
     assert boot["prefix"] == str(python.parent.parent)
     assert boot["base_prefix"] == sys.base_prefix
-    assert os.path.isfile(boot["libpython"]) and ".so" in boot["libpython"]
-    assert os.path.isfile(boot["core"]) and os.path.basename(boot["core"]).startswith("_core.")
+    assert Path(boot["libpython"]).is_file()
+    assert ".so" in boot["libpython"]
+    assert Path(boot["core"]).is_file()
+    assert Path(boot["core"]).name.startswith("_core.")
     assert found.manifest["entries"] == [
         {"name": "ping", "kind": "unary", "thread": "host", "raw": False},
         {"name": "echo", "kind": "stream", "thread": "worker", "raw": True},
     ]
     assert set(found.manifest["files"]) == set(found.files)
-    assert stat.S_IMODE(os.stat("hello.so").st_mode) == 0o755
+    assert stat.S_IMODE(Path("hello.so").stat().st_mode) == 0o755
     done = run_reader(compile_reader(tmp_path_factory.mktemp("reader")), here / "hello.so")
     assert (done.returncode, done.stderr) == (0, b"name=hello missing=no\n")
 
@@ -129,7 +131,8 @@ def test_package(python: Path, here: Path) -> None:
     })  # fmt: skip
     found = build(python, "router/", out="router.so")
     assert found.boot["module"] == "router"
-    assert "router/page.html" in found.files and "router/unused/__init__.pyc" in found.files
+    assert "router/page.html" in found.files
+    assert "router/unused/__init__.pyc" in found.files
     assert "outside.py" not in found.files
 
 
@@ -160,12 +163,12 @@ def test_same_input_gives_the_same_bytes(python: Path, tmp_path: Path, monkeypat
 def test_a_build_replaces_the_file_and_keeps_the_old_one_open(python: Path, here: Path) -> None:
     write(here, {"hello.py": HELLO})
     build(python, "hello.py", out="hello.so")
-    with open("hello.so", "rb") as old:
+    with Path("hello.so").open("rb") as old:
         inode = os.fstat(old.fileno()).st_ino
         write(here, {"hello.py": HELLO.replace("1.2.3", "2.0.0")})
         assert build(python, "hello.py", out="hello.so").boot["version"] == "2.0.0"
-        assert os.stat("hello.so").st_ino != inode
-    assert sorted(os.listdir()) == ["hello.py", "hello.so"]
+        assert Path("hello.so").stat().st_ino != inode
+    assert sorted(here.iterdir()) == [here / "hello.py", here / "hello.so"]
 
 
 def test_failed_build_keeps_the_old_file(python: Path, here: Path) -> None:
@@ -236,7 +239,8 @@ def test_output_of_the_plugin_goes_to_stderr(python: Path, here: Path) -> None:
     write(here, {"hello.py": HELLO + "import os\nprint('printed')\nos.write(1, b'written')\n"})
     done = run(python, "hello.py")
     assert done.returncode == 0
-    assert "printed" in done.stderr and "written" in done.stderr
+    assert "printed" in done.stderr
+    assert "written" in done.stderr
     assert "printed" not in done.stdout
 
 
@@ -249,10 +253,11 @@ def test_target_python(python: Path, here: Path, tmp_path_factory: pytest.TempPa
     write(here, {"hello.py": HELLO})
     other = make_environment(tmp_path_factory.mktemp("other"), compile_stub(tmp_path_factory.mktemp("stub")))
     assert build(python, "hello.py", "--python", str(other), out="hello.so").boot["python"] == str(other)
-    os.unlink("hello.so")
+    Path("hello.so").unlink()
     assert "cannot run /no/such/python" in refused(python, here, "hello.py", "--python", "/no/such/python")
     error = refused(python, here, "hello.py", "--python", getattr(sys, "_base_executable", sys.executable))
-    assert "has no nylon_ring_py" in error and "-m pip install" in error
+    assert "has no nylon_ring_py" in error
+    assert "-m pip install" in error
 
 
 def _with_patched_probe(folder: Path, patch: str) -> Path:
@@ -274,8 +279,10 @@ sys.base_prefix = "/no"
     python = _with_patched_probe(tmp_path_factory.mktemp("static"), patch)
     write(here, {"hello.py": HELLO})
     error = refused(python, here, "hello.py")
-    assert "no shared libpython" in error and "/no/lib/libpython3" in error
-    assert "apt install libpython3" in error and "--enable-shared" in error
+    assert "no shared libpython" in error
+    assert "/no/lib/libpython3" in error
+    assert "apt install libpython3" in error
+    assert "--enable-shared" in error
 
 
 def test_missing_core(here: Path, tmp_path_factory: pytest.TempPathFactory) -> None:

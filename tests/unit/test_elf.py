@@ -97,7 +97,8 @@ def test_symbols_stay_in_their_sections(tmp_path: Path, payload: bytes) -> None:
 
     def homes(image: ElfImage) -> dict[str, str]:
         table, names = image.find(".symtab"), image.find(".strtab")
-        assert table is not None and names is not None
+        assert table is not None
+        assert names is not None
         found = {}
         for at in range(0, table.size, 24):
             name, section = struct.unpack_from("<IxxH", image.content(table), at)
@@ -154,7 +155,7 @@ def test_stub_with_other_notes_is_refused(tmp_path: Path, payload: bytes) -> Non
 
 @pytest.mark.parametrize("keep", [40, 64, 300, 5000])
 def test_truncated_stub_is_refused(tmp_path: Path, payload: bytes, keep: int) -> None:
-    with pytest.raises(BuildError, match="truncated|not a 64-bit"):
+    with pytest.raises(BuildError, match=r"truncated|not a 64-bit"):
         add_payload(compile_stub(tmp_path).read_bytes()[:keep], payload)
 
 

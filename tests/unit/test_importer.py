@@ -16,6 +16,7 @@ import threading
 import traceback
 import weakref
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -263,15 +264,17 @@ def test_importlib_resources() -> None:
     assert root.joinpath("data", "rows.bin").read_bytes() == b"\x00\xff"
     assert (root / "data/more/deep.txt").read_text() == "deep"
     assert sorted(p.name for p in (root / "data").iterdir()) == ["more", "rows.bin"]
-    assert (root / "data").is_dir() and not (root / "data").is_file()
-    assert (root / "page.html").is_file() and not (root / "page.html").is_dir()
+    assert (root / "data").is_dir()
+    assert not (root / "data").is_file()
+    assert (root / "page.html").is_file()
+    assert not (root / "page.html").is_dir()
     assert not (root / "nothing").is_file()
     with (root / "page.html").open("rb") as file:
         assert file.read() == "<p>ü</p>".encode()
     with pytest.raises(FileNotFoundError):
         (root / "nothing").read_bytes()
     with pytest.raises(ValueError, match="opened with"):
-        (root / "page.html").open("w")
+        (root / "page.html").open("w")  # type: ignore[call-overload]
     with pytest.raises(ValueError, match="leave"):
         root / "../main.py"
     with importlib.resources.as_file(root / "page.html") as real:
@@ -348,10 +351,10 @@ def test_three_hundred_rounds_leave_nothing() -> None:
 
     def round_trip() -> None:
         importer = make(files)
-        try:
-            importer.load().fail()
-        except ValueError as error:
-            assert "raise ValueError" in "".join(traceback.format_exception(error))
+        fail = importer.load().fail
+        with pytest.raises(ValueError) as caught:
+            fail()
+        assert "raise ValueError" in "".join(traceback.format_exception(caught.value))
         importer.unload()
 
     def counts() -> tuple[int, ...]:
@@ -380,6 +383,6 @@ archive = len(index).to_bytes(4, "little") + index + b"x = 1"
 assert PluginImporter(archive, "p", "main", "/p.so").load().x == 1
 print(sorted(name for name in set(sys.modules) - before if "nylon" not in name))
 """
-    package = os.path.dirname(sys.modules[PluginImporter.__module__].__file__ or "")
+    package = str(Path(sys.modules[PluginImporter.__module__].__file__ or "").parent)
     done = subprocess.run([sys.executable, "-I", "-c", script, package], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"

@@ -73,7 +73,7 @@ def test_bad_paths(path: str) -> None:
 
 @pytest.mark.parametrize("cut", [0, 3, 10, 60])
 def test_damaged_archive(cut: int) -> None:
-    with pytest.raises(BuildError, match="damaged|truncated"):
+    with pytest.raises(BuildError, match=r"damaged|truncated"):
         unpack_archive(pack_archive(FILES)[:cut])
 
 
