@@ -104,6 +104,8 @@ NRHOST_INTERNAL void nrhost_call_deliver(nrhost_call *call, NrStatus status, NrB
 /* results.c */
 NRHOST_INTERNAL extern const NrHostVTable nrhost_vtable;
 NRHOST_INTERNAL extern _Thread_local nrhost_slot *nrhost_slots;
+/* The host behind a host_ctx; NULL, and counted as late, when that host was shut down (see keep_dead_ctx). */
+NRHOST_INTERNAL nrhost *nrhost_of_ctx(void *host_ctx);
 /* Notes whose function this thread enters (0: nobody's), and gives the one it leaves for that. */
 NRHOST_INTERNAL uint64_t nrhost_set_inside(uint64_t sid);
 NRHOST_INTERNAL NrStatus nrhost_enter(nrhost *host, const nrhost_request *request, uint64_t sid);

@@ -181,7 +181,7 @@ bool nrhost_report_clean(const nrhost_report *report);
 /* Forgets all calls that are over. */
 void nrhost_ledger_reset(nrhost *host);
 
-/* Sends that arrived after shutdown had returned, in the whole process (see keep_dead_ctx). */
+/* Sends, and questions for state, that arrived after shutdown had returned, in the whole process (see keep_dead_ctx). */
 uint64_t nrhost_late_sends(void);
 
 /* ---- small helpers ---- */

@@ -85,13 +85,20 @@ static void deliver(nrhost *host, uint64_t sid, NrStatus status, NrBytes payload
     nrhost_call_unref(call);
 }
 
-static void send_result(void *host_ctx, uint64_t sid, NrStatus status, NrBytes payload) {
+nrhost *nrhost_of_ctx(void *host_ctx) {
     nrhost_ctx *ctx = host_ctx;
-    if (atomic_load_explicit(&ctx->magic, memory_order_relaxed) != NRHOST_CTX_LIVE) {
-        atomic_fetch_add(&late_sends, 1);
+    if (atomic_load_explicit(&ctx->magic, memory_order_relaxed) == NRHOST_CTX_LIVE) {
+        return ctx->host;
+    }
+    atomic_fetch_add(&late_sends, 1);
+    return NULL;
+}
+
+static void send_result(void *host_ctx, uint64_t sid, NrStatus status, NrBytes payload) {
+    nrhost *host = nrhost_of_ctx(host_ctx); /* host_ctx is not read again: on_result may shut the host down */
+    if (host == NULL) {
         return;
     }
-    nrhost *host = ctx->host; /* ctx is not read again: on_result may shut the host down */
     nrhost_record *record = NULL;
     if (host->ledger != NULL) {
         record = nrhost_ledger_send_begins(host->ledger, sid, status, inside);

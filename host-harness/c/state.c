@@ -34,7 +34,10 @@ static nrhost_state **states_of(nrhost *host, nrhost_shard *shard, uint64_t sid)
 }
 
 static NrBytes set_state(void *host_ctx, uint64_t sid, NrStr key, NrBytes value) {
-    nrhost *host = ((nrhost_ctx *)host_ctx)->host;
+    nrhost *host = nrhost_of_ctx(host_ctx);
+    if (host == NULL) {
+        return refusal("the host was shut down");
+    }
     if (malformed(key, value)) {
         return refusal("null pointer with a length");
     }
@@ -87,7 +90,8 @@ static void make_last_value(void) {
 /* The answer is a copy that dies with this thread's next question: a plugin that keeps the pointer is found out. */
 static NrBytes get_state(void *host_ctx, uint64_t sid, NrStr key) {
     nrhost_frame value;
-    if (malformed(key, (NrBytes){0}) || !nrhost_state_get(((nrhost_ctx *)host_ctx)->host, sid, key, &value)) {
+    nrhost *host = nrhost_of_ctx(host_ctx);
+    if (host == NULL || malformed(key, (NrBytes){0}) || !nrhost_state_get(host, sid, key, &value)) {
         return (NrBytes){0};
     }
     pthread_once(&last_value_once, make_last_value);
