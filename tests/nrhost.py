@@ -11,6 +11,7 @@ a sanitizer's words.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -286,12 +287,12 @@ class NrHost:
             raise HostError(f"the host's stderr speaks of trouble:\n{text}")
 
     def _close(self) -> None:
-        assert self._process.stdin and self._process.stdout
+        assert self._process.stdin
+        assert self._process.stdout
         for pipe in (self._process.stdin, self._process.stdout):
-            try:
+            # Broken when the host is gone, and with it the reader of what was still buffered.
+            with contextlib.suppress(BrokenPipeError):
                 pipe.close()
-            except BrokenPipeError:
-                pass  # the host is gone, and with it the reader of what was still buffered
         try:
             self._process.wait(SILENCE_S)
         except subprocess.TimeoutExpired:

@@ -7,7 +7,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -16,7 +16,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from nrhost import HostError, Ledger, NrHost, Status, pattern_crc32
+from nrhost import HostError, Ledger, NrHost, Status, pattern_crc32  # noqa: E402
 
 OUT = Path(os.environ.get("NRHOST", str(ROOT / "build/c/nrhost"))).parent
 PLUGIN = OUT / "c_plugin.so"
@@ -38,6 +38,14 @@ def broken() -> Iterator[NrHost]:
     with NrHost(clean=False) as running:
         assert running.load(PLUGIN) == Status.OK
         yield running
+
+
+def run(*steps: Callable[[NrHost], object]) -> None:
+    """Takes the steps with a host of their own, and leaves it."""
+    with NrHost() as host:
+        host.load(PLUGIN)
+        for step in steps:
+            step(host)
 
 
 # ---- calls ----
@@ -78,13 +86,16 @@ def test_big_bodies(host: NrHost, tmp_path: Path) -> None:
 
 def test_fast(host: NrHost) -> None:
     call = host.call("echo", door="fast", body=b"quick")
-    assert call.ended and call.reply.data == b"quick"
+    assert call.ended
+    assert call.reply.data == b"quick"
     assert host.call("refuse", door="fast").handle == Status.UNSUPPORTED
 
 
 def test_fast_needs_the_reply_inside_handle(broken: NrHost) -> None:
     call = broken.call("lose_reply", door="fast")
-    assert call.handle == Status.OK and not call.ended and call.frames == []
+    assert call.handle == Status.OK
+    assert not call.ended
+    assert call.frames == []
 
 
 def test_status_of_a_reply_and_of_a_refusal(host: NrHost) -> None:
@@ -148,7 +159,8 @@ def test_failed_init_is_a_status(host: NrHost) -> None:
 
 def test_stream(host: NrHost) -> None:
     call = host.stream("stream", body=b"1000")
-    assert len(call.frames) == 1001 and call.ended
+    assert len(call.frames) == 1001
+    assert call.ended
     assert call.frames[-1].status == Status.STREAM_END
 
 
@@ -320,7 +332,8 @@ def test_ledger_notices_a_lost_reply(broken: NrHost) -> None:
 def test_ledger_notices(broken: NrHost, entry: str, kind: Literal["unary", "stream"], counter: str, words: str) -> None:
     broken.submit(entry, kind=kind)
     ledger = settle(broken)
-    assert getattr(ledger, counter) > 0 and not ledger.clean
+    assert getattr(ledger, counter) > 0
+    assert not ledger.clean
     assert re.search(words, ledger.first)
 
 
@@ -333,7 +346,8 @@ def test_ledger_notices_a_stranger_s_reply(broken: NrHost) -> None:
 def test_ledger_can_be_reset_and_off(broken: NrHost) -> None:
     broken.call("reply_and_refuse")
     broken.ledger_reset()
-    assert broken.ledger().clean and broken.ledger().refused == 0
+    assert broken.ledger().clean
+    assert broken.ledger().refused == 0
     broken.load(PLUGIN, plugin="quiet", ledger=False)
     with pytest.raises(HostError, match="ledger=0"):
         broken.ledger(plugin="quiet")
@@ -341,23 +355,19 @@ def test_ledger_can_be_reset_and_off(broken: NrHost) -> None:
 
 def test_late_send_is_noticed() -> None:
     words = "AddressSanitizer" if ADDRESS_SANITIZED else "after shutdown had returned"
-    with pytest.raises(HostError, match=words), NrHost() as host:
-        host.load(PLUGIN)
-        host.call("late_send")
-        host.shutdown()
-        host.shutdown()  # here the plugin uses the host's freed context
+    # The second shutdown is where the plugin uses the host's freed context.
+    with pytest.raises(HostError, match=words):
+        run(lambda host: host.call("late_send"), lambda host: host.shutdown(), lambda host: host.shutdown())
 
 
 def test_leaving_complains_of_a_broken_promise() -> None:
-    with pytest.raises(HostError, match="broke its promise"), NrHost() as host:
-        host.load(PLUGIN)
-        host.submit("lose_reply")
+    with pytest.raises(HostError, match="broke its promise"):
+        run(lambda host: host.submit("lose_reply"))
 
 
 def test_leaving_complains_of_a_leaked_descriptor() -> None:
-    with pytest.raises(HostError, match="left behind"), NrHost() as host:
-        host.load(PLUGIN)
-        host.call("leak_fd")
+    with pytest.raises(HostError, match="left behind"):
+        run(lambda host: host.call("leak_fd"))
 
 
 # ---- the process ----
@@ -373,15 +383,13 @@ def test_sigpipe_is_ignored(host: NrHost) -> None:
 
 
 def test_a_dead_host_is_an_error() -> None:
-    with pytest.raises(HostError, match="SIGABRT"), NrHost() as host:
-        host.load(PLUGIN)
-        host.call("crash")
+    with pytest.raises(HostError, match="SIGABRT"):
+        run(lambda host: host.call("crash"))
 
 
 def test_a_hang_is_an_error() -> None:
-    with pytest.raises(HostError, match="did not return within its limit"), NrHost() as host:
-        host.load(PLUGIN)
-        host.call("hang", limit=0)
+    with pytest.raises(HostError, match="did not return within its limit"):
+        run(lambda host: host.call("hang", limit=0))
 
 
 def test_cycle_is_flat() -> None:
@@ -390,7 +398,7 @@ def test_cycle_is_flat() -> None:
         assert len(rss) == 10
         # A sanitizer keeps books of its own, which grow.
         assert rss[-1] - rss[1] < 1024 or ADDRESS_SANITIZED or THREAD_SANITIZED
-        with pytest.raises(HostError, match="round 1 of 10: .*Invalid"):
+        with pytest.raises(HostError, match=r"round 1 of 10: .*Invalid"):
             host.cycle(PLUGIN, n=10, entry="no entry")
 
 
@@ -457,4 +465,5 @@ def test_command_bench(kind: str, entry: str, figure: str) -> None:
     assert done.returncode == 0, done
     assert json.loads(done.stdout)[figure] > 0
     refused = nrhost("bench", PLUGIN, "no entry", "--kind", kind, "--calls", "10")
-    assert refused.returncode == 1 and "nrhost bench" in refused.stderr
+    assert refused.returncode == 1
+    assert "nrhost bench" in refused.stderr
