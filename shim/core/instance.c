@@ -283,8 +283,9 @@ static NrStatus load(nrpy_instance *instance, const nrpy_open_args *args) {
     thread->frames = &frame;
     int failed = start_session(instance, args);
     if (failed != 0) {
-        report_exception(args);
+        report_exception(args); /* drops the exception, whose traceback holds the plugin's modules */
         nrpy_instance_unload(instance);
+        PyGC_Collect();
     }
     thread->frames = frame.outer;
     nrpy_detach(&attachment);

@@ -31,6 +31,13 @@ static nrpy_instance *instance_in(PyObject *object) {
     return ((instance_object *)object)->instance;
 }
 
+/* For PyArg_ParseTuple's O&: an int outside u64 raises, it does not wrap around to somebody else's sid. */
+static int convert_sid(PyObject *object, void *sid) {
+    unsigned long long value = PyLong_AsUnsignedLongLong(object);
+    *(unsigned long long *)sid = value;
+    return !(value == (unsigned long long)-1 && PyErr_Occurred());
+}
+
 /* ---- send_result ---- */
 
 /* The call that runs on some thread under `sid`. Returns 1, 0 where there is none, or -1 raising. */
@@ -53,7 +60,7 @@ static PyObject *send_result(PyObject *object, PyObject *args) {
     unsigned long long sid;
     PyObject *status_object;
     PyObject *data = Py_None;
-    if (!PyArg_ParseTuple(args, "KO|O:send_result", &sid, &status_object, &data)) {
+    if (!PyArg_ParseTuple(args, "O&O|O:send_result", convert_sid, &sid, &status_object, &data)) {
         return NULL;
     }
     int status = nrpy_status_from(status_object);
@@ -102,7 +109,7 @@ static PyObject *state_set(PyObject *object, PyObject *args) {
     const char *key;
     Py_ssize_t key_length;
     Py_buffer value;
-    if (!PyArg_ParseTuple(args, "Ks#y*:state_set", &sid, &key, &key_length, &value)) {
+    if (!PyArg_ParseTuple(args, "O&s#y*:state_set", convert_sid, &sid, &key, &key_length, &value)) {
         return NULL;
     }
     PyObject *result = NULL;
@@ -164,7 +171,7 @@ static PyObject *state_get(PyObject *object, PyObject *args) {
     unsigned long long sid;
     const char *key;
     Py_ssize_t key_length;
-    if (!PyArg_ParseTuple(args, "Ks#:state_get", &sid, &key, &key_length)) {
+    if (!PyArg_ParseTuple(args, "O&s#:state_get", convert_sid, &sid, &key, &key_length)) {
         return NULL;
     }
     void *copy = NULL;

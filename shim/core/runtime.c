@@ -133,17 +133,20 @@ static int note_prefix(const nrpy_open_args *args) {
     return 0;
 }
 
-/* threading must be imported on the thread that initialised Python, which then counts as its main thread. */
+/* The package's part imports threading, which must happen on the thread that initialised Python: it counts as the main
+ * thread from then on. */
 static int prepare_own(const nrpy_open_args *args) {
-    PyObject *threading = PyImport_ImportModule("threading");
-    PyObject *interval = threading != NULL ? PySys_GetObject("setswitchinterval") : NULL; /* Borrowed reference */
+    PyObject *interval = PySys_GetObject("setswitchinterval"); /* Borrowed reference */
     PyObject *set = interval != NULL ? PyObject_CallFunction(interval, "d", SWITCH_INTERVAL_S) : NULL;
-    int failed = set == NULL ? -1 : 0;
+    PyObject *session = set != NULL ? PyImport_ImportModule("nylon_ring_py._session") : NULL;
+    PyObject *prepared = session != NULL ? PyObject_CallMethod(session, "prepare_runtime", NULL) : NULL;
+    int failed = prepared == NULL ? -1 : 0;
     if (failed != 0) {
-        set_python_error(args, "Python's threading does not work");
+        set_python_error(args, "nylon_ring_py cannot be imported");
     }
+    Py_XDECREF(prepared);
+    Py_XDECREF(session);
     Py_XDECREF(set);
-    Py_XDECREF(threading);
     return failed;
 }
 
