@@ -1,0 +1,86 @@
+"""What every test may ask for: a built plugin, and a host process that loads it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from nrhost import NrHost
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# What the core keeps for good once Python runs: its runtime thread. Everything else must be gone after an unload.
+CORE_THREADS = 1
+
+BuildPlugin = Callable[..., Path]
+StartHost = Callable[..., NrHost]
+
+
+def build_plugin(source: str | Path, out: Path, *options: str) -> Path:
+    """Build a plugin with the nylon-ring of the Python that runs the tests.
+
+    Args:
+        source: a plugin file or package, or the text of a plugin file.
+        out: the .so to write; its folder exists.
+        options: more options for build-plugin.
+
+    Returns:
+        `out`.
+    """
+    if isinstance(source, str):
+        file = out.parent / f"{out.stem}.py"
+        file.write_text(textwrap.dedent(source))
+        source = file
+    command = [sys.executable, "-m", "nylon_ring_py.cli", "build-plugin", str(source), "-o", str(out), *options]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=out.parent)
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+@pytest.fixture
+def build(tmp_path: Path) -> BuildPlugin:
+    """build(source, name="plugin", *options): the built .so, in this test's folder."""
+
+    def run(source: str | Path, name: str = "plugin", *options: str) -> Path:
+        return build_plugin(source, tmp_path / f"{name}.so", *options)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def build_once(tmp_path_factory: pytest.TempPathFactory) -> BuildPlugin:
+    """The same, shared by the tests of a module."""
+    folder = tmp_path_factory.mktemp("plugins")
+
+    def run(source: str | Path, name: str = "plugin", *options: str) -> Path:
+        return build_plugin(source, folder / f"{name}.so", *options)
+
+    return run
+
+
+@pytest.fixture
+def start_host() -> Iterator[StartHost]:
+    """start_host(**options): an NrHost that expects the core's own thread to stay; left, and checked, after the test."""
+    running: list[NrHost] = []
+
+    def run(**options: object) -> NrHost:
+        options.setdefault("resident_threads", CORE_THREADS)
+        host = NrHost(**options)  # type: ignore[arg-type]  # passed through as they came
+        host.__enter__()
+        running.append(host)
+        return host
+
+    yield run
+    for host in reversed(running):
+        host.__exit__(None, None, None)
+
+
+def is_sanitized(kind: str) -> bool:
+    """Whether this run's host is instrumented: "asan" or "tsan"."""
+    nrhost = Path(os.environ.get("NRHOST", str(ROOT / "build/c/nrhost")))
+    return f"__{kind}_init".encode() in nrhost.read_bytes()
