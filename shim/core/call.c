@@ -1,6 +1,7 @@
 #include "call.h"
 
-#include <stdlib.h>
+#include "threads.h"
+
 #include <string.h>
 
 /* Where the next copy goes. */
@@ -40,7 +41,8 @@ static bool block_size(const nrpy_request_view *view, uint64_t *total) {
 
 nrpy_call *nrpy_call_new(nrpy_instance *instance, const nrpy_entry *entry, uint64_t sid, const nrpy_request_view *view) {
     uint64_t size;
-    nrpy_call *call = block_size(view, &size) ? malloc(size) : NULL;
+    nrpy_thread *thread = nrpy_thread_self();
+    nrpy_call *call = thread != NULL && block_size(view, &size) ? nrpy_block_take(&thread->blocks, size) : NULL;
     if (call == NULL) {
         return NULL;
     }
@@ -70,5 +72,5 @@ nrpy_call *nrpy_call_new(nrpy_instance *instance, const nrpy_entry *entry, uint6
 }
 
 void nrpy_call_free(nrpy_call *call) {
-    free(call);
+    nrpy_thread_give_block(call);
 }

@@ -360,7 +360,7 @@ static void run_plain_call(nrpy_instance *instance, nrpy_thread *thread, nrpy_ca
     Py_XDECREF(argument);
     PyThreadState *state = PyEval_SaveThread();
     send_running(thread, instance, sid, &reply);
-    nrpy_worker_reattach(&instance->pool, state);
+    nrpy_worker_reattach(thread, state);
     nrpy_reply_clear(&reply);
 }
 
@@ -412,7 +412,7 @@ void nrpy_run_item(nrpy_instance *instance, nrpy_thread *thread, nrpy_item *item
     case NRPY_ITEM_POST: {
         PyThreadState *state = PyEval_SaveThread();
         nrpy_refuse_item(instance, item, NULL); /* neither runs Python: both are delivered the same way when closing */
-        nrpy_worker_reattach(&instance->pool, state);
+        nrpy_worker_reattach(thread, state);
         break;
     }
     }

@@ -33,6 +33,6 @@ bool nrpy_exchange_reply(nrpy_exchange *exchange, nrpy_reply *reply, bool may_se
 void nrpy_exchange_result(nrpy_exchange *exchange, const nrpy_source *source, PyObject *result, bool may_send);
 
 /* Takes the GIL back after a send, on a worker. */
-void nrpy_worker_reattach(nrpy_pool *pool, PyThreadState *state);
+void nrpy_worker_reattach(nrpy_thread *thread, PyThreadState *state);
 
 #endif /* NRPY_DISPATCH_H */

@@ -40,7 +40,8 @@ struct nrpy_instance {
     nrpy_registry registry;
     nrpy_state state;
 
-    _Atomic(nrpy_item *) late_posts; /* replies posted after the queue was closed; sent by close */
+    /* written on many calls: apart from what every call reads */
+    _Alignas(NRPY_CACHE_LINE) _Atomic(nrpy_item *) late_posts; /* replies posted after the queue was closed; sent by close */
     _Atomic unsigned host_calls;     /* host threads inside a handler whose reply is not in their slot */
     _Atomic unsigned visitors;       /* threads inside the host's code, unary replies from their own slot not counted */
     _Atomic uint64_t highest_sid;    /* of calls begun */

@@ -19,8 +19,7 @@ static _Atomic bool armed;
 static bool look_at(nrpy_pool *pool) {
     uint64_t popped = atomic_load(&pool->queue->popped);
     bool waiting = nrpy_queue_has_items(pool->queue);
-    /* While a worker waits for the GIL another one would only wait beside it. */
-    if (waiting && popped == pool->popped_before && atomic_load(&pool->waiting_for_gil) == 0) {
+    if (waiting && popped == pool->popped_before && !nrpy_pool_waits_for_gil(pool)) {
         nrpy_pool_add_worker(pool);
     }
     pool->popped_before = popped;

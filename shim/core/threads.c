@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -50,6 +51,7 @@ static void on_thread_end(void *value) {
         }
         delete_state(state);
     }
+    nrpy_block_flush(&thread->blocks);
     nrpy_thread_cached = NULL;
     pthread_mutex_lock(&list_lock);
     thread->next_free = free_threads;
@@ -99,8 +101,9 @@ nrpy_thread *nrpy_thread_enter(void) {
     if (thread != NULL) {
         free_threads = thread->next_free;
     } else {
-        thread = calloc(1, sizeof *thread);
+        thread = aligned_alloc(_Alignof(nrpy_thread), sizeof *thread);
         if (thread != NULL) {
+            memset(thread, 0, sizeof *thread);
             thread->next = atomic_load(&all_threads);
             atomic_store(&all_threads, thread);
         }
@@ -119,6 +122,17 @@ nrpy_thread *nrpy_thread_enter(void) {
     }
     nrpy_thread_cached = thread;
     return thread;
+}
+
+void nrpy_thread_give_block(void *memory) {
+    nrpy_thread *thread = nrpy_thread_self();
+    if (thread != NULL) {
+        nrpy_block_give(&thread->blocks, memory);
+    } else {
+        nrpy_block_home nobody = {.spare = NULL};
+        nrpy_block_give(&nobody, memory);
+        nrpy_block_flush(&nobody);
+    }
 }
 
 nrpy_thread *nrpy_thread_first(void) {

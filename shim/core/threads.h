@@ -9,6 +9,7 @@
 
 #include "python.h"
 
+#include "blocks.h"
 #include "core_table.h"
 
 #include <stdatomic.h>
@@ -51,6 +52,8 @@ typedef struct nrpy_thread {
     nrpy_visit *visits;        /* the thread's own */
     uintptr_t stack_low;       /* set once by the thread */
     uintptr_t stack_high;
+    _Atomic bool waits_for_gil; /* a worker with work in sight; read by the monitor */
+    nrpy_block_home blocks;     /* the thread's own, but for what comes back */
     struct nrpy_thread *next;      /* the list of all, only ever added to */
     struct nrpy_thread *next_free; /* guarded by the list's lock */
 } nrpy_thread;
@@ -68,6 +71,9 @@ int nrpy_threads_start(void);
 
 /* This thread's struct, or NULL without memory. */
 nrpy_thread *nrpy_thread_enter(void);
+
+/* Gives a call's memory back, from any thread. */
+void nrpy_thread_give_block(void *memory);
 
 /* The list of all threads that ever entered. */
 nrpy_thread *nrpy_thread_first(void);

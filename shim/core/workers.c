@@ -17,7 +17,6 @@ enum { POLL_NS = 50 * 1000, PAUSES_PER_LOOK = 32, JOIN_TIMEOUT_S = 2 };
 void nrpy_pool_init(nrpy_pool *pool, struct nrpy_instance *instance, nrpy_queue *queue, unsigned limit) {
     atomic_init(&pool->awake, 0);
     atomic_init(&pool->parked, 0);
-    atomic_init(&pool->waiting_for_gil, 0);
     atomic_init(&pool->stopping, false);
     sem_init(&pool->wake, 0, 0);
     pthread_mutex_init(&pool->lock, NULL);
@@ -90,19 +89,19 @@ static void park(nrpy_pool *pool) {
     nrpy_monitor_arm();
 }
 
-void nrpy_worker_reattach(nrpy_pool *pool, PyThreadState *state) {
-    atomic_fetch_add_explicit(&pool->waiting_for_gil, 1, memory_order_relaxed);
+void nrpy_worker_reattach(nrpy_thread *thread, PyThreadState *state) {
+    atomic_store_explicit(&thread->waits_for_gil, true, memory_order_relaxed);
     PyEval_RestoreThread(state);
-    atomic_fetch_sub_explicit(&pool->waiting_for_gil, 1, memory_order_relaxed);
+    atomic_store_explicit(&thread->waits_for_gil, false, memory_order_relaxed);
 }
 
 /* Runs what is queued, with the GIL kept from one item to the next. Returns false where Python is not to be had. */
 static bool drain(nrpy_worker *worker, nrpy_thread *thread) {
     nrpy_pool *pool = &worker->instance->pool;
     nrpy_attachment attachment;
-    atomic_fetch_add_explicit(&pool->waiting_for_gil, 1, memory_order_relaxed);
+    atomic_store_explicit(&thread->waits_for_gil, true, memory_order_relaxed);
     bool attached = nrpy_attach(&attachment, thread);
-    atomic_fetch_sub_explicit(&pool->waiting_for_gil, 1, memory_order_relaxed);
+    atomic_store_explicit(&thread->waits_for_gil, false, memory_order_relaxed);
     if (!attached) {
         return false;
     }
@@ -115,6 +114,7 @@ static bool drain(nrpy_worker *worker, nrpy_thread *thread) {
     }
     atomic_store(&worker->in_handler, false);
     nrpy_detach(&attachment);
+    nrpy_block_flush(&thread->blocks);
     return true;
 }
 
@@ -168,6 +168,17 @@ int nrpy_pool_start(nrpy_pool *pool) {
         nrpy_monitor_watch(pool);
     }
     return failed;
+}
+
+bool nrpy_pool_waits_for_gil(nrpy_pool *pool) {
+    bool found = false;
+    pthread_mutex_lock(&pool->lock);
+    for (nrpy_worker *worker = pool->workers; worker != NULL && !found; worker = worker->next) {
+        nrpy_thread *thread = atomic_load(&worker->thread);
+        found = thread != NULL && atomic_load_explicit(&thread->waits_for_gil, memory_order_relaxed);
+    }
+    pthread_mutex_unlock(&pool->lock);
+    return found;
 }
 
 void nrpy_pool_wake_one(nrpy_pool *pool) {

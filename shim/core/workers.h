@@ -22,14 +22,13 @@ typedef struct nrpy_worker {
     pthread_t id;
     struct nrpy_instance *instance; /* a reference */
     _Atomic(struct nrpy_thread *) thread;
-    _Atomic bool in_handler; /* between taking an item and being done with it */
-    struct nrpy_worker *next; /* guarded by the pool's lock */
+    _Atomic bool in_handler;              /* between taking an item and being done with it */
+    struct nrpy_worker *next;             /* guarded by the pool's lock */
 } nrpy_worker;
 
 typedef struct nrpy_pool {
     _Alignas(NRPY_CACHE_LINE) _Atomic int awake; /* workers that will look at the queue before they park */
     _Atomic int parked;
-    _Atomic int waiting_for_gil; /* workers that have an item in sight and no GIL */
     _Atomic bool stopping;
     sem_t wake;
     pthread_mutex_t lock; /* guards the list and the counts below */
@@ -48,6 +47,9 @@ void nrpy_pool_destroy(nrpy_pool *pool);
 
 /* Starts the first worker and has the pool watched. Returns 0 or an errno. */
 int nrpy_pool_start(nrpy_pool *pool);
+
+/* Whether a worker has work in sight and waits for the GIL: another one would only wait beside it. */
+bool nrpy_pool_waits_for_gil(nrpy_pool *pool);
 
 /* Wakes a parked worker, or makes one more up to the limit. */
 void nrpy_pool_add_worker(nrpy_pool *pool);
