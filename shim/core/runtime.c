@@ -156,6 +156,9 @@ static PyObject *close_all(PyObject *self, PyObject *ignored) {
     PyThreadState *state = PyEval_SaveThread();
     nrpy_instance_close_all();
     PyEval_RestoreThread(state);
+    if (is_guest) {
+        atomic_store(&nrpy_runtime_dead, true); /* threads that end later must not enter what is being finalized */
+    }
     Py_RETURN_NONE;
 }
 
