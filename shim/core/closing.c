@@ -279,6 +279,7 @@ static closing *new_closing(nrpy_instance *instance) {
 static int close_detached(nrpy_instance *instance) {
     closing *run = new_closing(instance);
     pthread_t id;
+    bool spawned = false;
     if (run == NULL) {
         /* Nothing can be sent in order without memory for it; what can be kept is that nobody touches the host. */
         fprintf(stderr, "nylon-ring: plugin '%s': no memory to shut down in order\n", instance->name);
@@ -289,7 +290,7 @@ static int close_detached(nrpy_instance *instance) {
         fprintf(stderr, "nylon-ring: plugin '%s': no thread to shut down on; the host's own does it\n", instance->name);
         run_closer(run);
     } else {
-        pthread_detach(id);
+        spawned = true;
     }
     while (sem_wait(&run->host_done) != 0) {
     }
@@ -301,6 +302,9 @@ static int close_detached(nrpy_instance *instance) {
                 "entered; the instance is left behind\n",
                 instance->name, instance->shutdown_timeout_s);
         wait_for_sends(run);
+    }
+    if (spawned && !(finished && nrpy_join(id))) {
+        pthread_detach(id);
     }
     int must_stay = run->host_thread_left || !finished;
     release_closing(run);

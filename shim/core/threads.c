@@ -8,10 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 /* CPython's own C recursion fits into this; Rust's and glibc's default stacks are larger, musl's and fibers' are not. */
-enum { PYTHON_STACK = 512 * 1024, OWN_STACK = 8 * 1024 * 1024, LEFTOVER_MAX = 4096 };
+enum { PYTHON_STACK = 512 * 1024, OWN_STACK = 8 * 1024 * 1024, LEFTOVER_MAX = 4096, JOIN_TIMEOUT_S = 2 };
 
 __thread nrpy_thread *nrpy_thread_cached __attribute__((tls_model("initial-exec")));
 
@@ -251,4 +252,11 @@ int nrpy_spawn(pthread_t *id, void *(*run)(void *), void *argument) {
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     pthread_attr_destroy(&attributes);
     return failed;
+}
+
+bool nrpy_join(pthread_t id) {
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += JOIN_TIMEOUT_S;
+    return pthread_timedjoin_np(id, NULL, &until) == 0;
 }

@@ -116,4 +116,8 @@ void nrpy_drop_later(nrpy_thread *thread, PyObject *object, uint64_t size);
 /* Starts a thread of ours: 8 MiB of stack, all signals blocked but those of faults. Returns 0 or an errno. */
 int nrpy_spawn(pthread_t *id, void *(*run)(void *), void *argument);
 
+/* Waits for the end of a thread that has nothing left to do but to end. Returns false where it does not come: another
+ * thread keeps the GIL for good. */
+bool nrpy_join(pthread_t id);
+
 #endif /* NRPY_THREADS_H */

@@ -1,7 +1,5 @@
 #include "views.h"
 
-#include <string.h>
-
 static bool is_continuation(uint8_t byte) {
     return (byte & 0xc0) == 0x80;
 }
@@ -31,16 +29,9 @@ static size_t sequence_length(const uint8_t *at, size_t left) {
 bool nrpy_is_utf8(const uint8_t *text, size_t length) {
     size_t at = 0;
     while (at < length) {
-        uint64_t eight;
-        while (length - at >= sizeof eight) {
-            memcpy(&eight, text + at, sizeof eight);
-            if ((eight & 0x8080808080808080u) != 0) {
-                break;
-            }
-            at += sizeof eight;
-        }
-        if (at == length) {
-            break;
+        if (length - at >= 8 && (nrpy_load8(text + at) & 0x8080808080808080u) == 0) {
+            at += 8;
+            continue;
         }
         size_t step = sequence_length(text + at, length - at);
         if (step == 0) {

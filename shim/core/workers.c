@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 /* A host that awaits one call at a time comes back within some 20 us; longer polling burns a core for nobody. */
-enum { POLL_NS = 50 * 1000, PAUSES_PER_LOOK = 32, JOIN_TIMEOUT_S = 2 };
+enum { POLL_NS = 50 * 1000, PAUSES_PER_LOOK = 32 };
 
 void nrpy_pool_init(nrpy_pool *pool, struct nrpy_instance *instance, nrpy_queue *queue, unsigned limit) {
     atomic_init(&pool->awake, 0);
@@ -199,14 +199,6 @@ void nrpy_pool_add_worker(nrpy_pool *pool) {
     pthread_mutex_unlock(&pool->lock);
 }
 
-/* Returns whether the thread has ended. */
-static bool join(nrpy_worker *worker) {
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += JOIN_TIMEOUT_S;
-    return pthread_timedjoin_np(worker->id, NULL, &until) == 0;
-}
-
 unsigned nrpy_pool_stop(nrpy_pool *pool, const nrpy_thread *self) {
     nrpy_monitor_forget(pool);
     pthread_mutex_lock(&pool->lock);
@@ -220,7 +212,7 @@ unsigned nrpy_pool_stop(nrpy_pool *pool, const nrpy_thread *self) {
     unsigned left = 0;
     for (nrpy_worker *worker = workers; worker != NULL; worker = worker->next) {
         bool own = self != NULL && atomic_load(&worker->thread) == self;
-        if (own || atomic_load(&worker->in_handler) || !join(worker)) {
+        if (own || atomic_load(&worker->in_handler) || !nrpy_join(worker->id)) {
             pthread_detach(worker->id);
             left += !own;
         }
