@@ -251,20 +251,37 @@ static int check_core(const nrpy_core_table *table, const nrpy_python *python, c
     return 0;
 }
 
+/* Local first: a core that does not fit must not stay in the way of the next plugin's. */
+static int load_core(const nrpy_python *python, char *error, size_t error_size) {
+    void *handle = dlopen(python->core, RTLD_NOW | RTLD_LOCAL);
+    if (handle == NULL) {
+        snprintf(error, error_size, "cannot open the core %s: %s; install nylon_ring_py again: %s -m pip install "
+                 "--force-reinstall nylon-ring-py", python->core, dlerror(), python->executable);
+        return -1;
+    }
+    const nrpy_core_table *table = dlsym(handle, NRPY_CORE_SYMBOL);
+    int failed = table != NULL ? check_core(table, python, error, error_size) : -1;
+    if (table == NULL) {
+        snprintf(error, error_size, "%s is no nylon-ring core: it has no symbol " NRPY_CORE_SYMBOL, python->core);
+    }
+    if (failed == 0) {
+        failed = promote(python->core, error, error_size);
+    }
+    dlclose(handle);
+    return failed;
+}
+
 const nrpy_core_table *nrpy_open_core(const nrpy_python *python, char *error, size_t error_size) {
     if (open_libpython(python, error, error_size) != 0) {
         return NULL;
     }
-    /* RTLD_GLOBAL, then RTLD_DEFAULT: whichever core came first answers, also when two stubs race. */
-    if (dlsym(RTLD_DEFAULT, NRPY_CORE_SYMBOL) == NULL &&
-        dlopen(python->core, RTLD_NOW | RTLD_GLOBAL | RTLD_NODELETE) == NULL) {
-        snprintf(error, error_size, "cannot open the core %s: %s; install nylon_ring_py again: %s -m pip install "
-                 "--force-reinstall nylon-ring-py", python->core, dlerror(), python->executable);
+    if (dlsym(RTLD_DEFAULT, NRPY_CORE_SYMBOL) == NULL && load_core(python, error, error_size) != 0) {
         return NULL;
     }
+    /* By RTLD_DEFAULT: whichever core became global first answers, also when two stubs race. */
     const nrpy_core_table *table = dlsym(RTLD_DEFAULT, NRPY_CORE_SYMBOL);
     if (table == NULL) {
-        snprintf(error, error_size, "%s is no nylon-ring core: it has no symbol " NRPY_CORE_SYMBOL, python->core);
+        snprintf(error, error_size, "the core %s did not become global", python->core);
         return NULL;
     }
     return check_core(table, python, error, error_size) == 0 ? table : NULL;
