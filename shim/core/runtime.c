@@ -28,6 +28,7 @@ static char *running_prefix;        /* sys.prefix of this process's Python; set 
 static bool is_guest;               /* the interpreter belongs to somebody else; set once under start_lock */
 static PyThreadState *home_state;   /* the runtime thread's; set once before `started` */
 static sem_t exit_answered;
+static _Atomic bool answers_exit;   /* the runtime thread is there to answer */
 
 /* What the runtime thread is told, and how it went. Lives on the starter's stack. */
 typedef struct start_order {
@@ -221,8 +222,8 @@ static void on_exit_of_process(void) {
     bool attached = nrpy_thread_cached != NULL && nrpy_is_attached(nrpy_thread_cached);
     atomic_store(&nrpy_runtime_dead, true);
     nrpy_instance_abandon_all();
-    if (is_guest) {
-        return; /* its owner finalizes it, and our atexit callback closed the instances */
+    if (is_guest || !atomic_load(&answers_exit)) {
+        return; /* its owner finalizes it, and our atexit callback closed the instances; or Python never started */
     }
     if (attached) {
         PyEval_SaveThread();
@@ -271,6 +272,7 @@ static void *run_runtime(void *argument) {
         PyEval_SaveThread();
     }
     order->failed = failed != 0;
+    atomic_store(&answers_exit, failed == 0);
     sem_post(&order->done);
     if (failed == 0) {
         nrpy_monitor_run(seize_python);
