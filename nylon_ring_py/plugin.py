@@ -8,7 +8,7 @@ from nylon_ring_py._signature import Subject, location
 from nylon_ring_py.entry import Entry, Options, check_hook, check_name, make_entry
 from nylon_ring_py.errors import NotBoundError
 from nylon_ring_py.response import Response
-from nylon_ring_py.settings import DEFAULT_SHUTDOWN_TIMEOUT_S, Settings
+from nylon_ring_py.settings import DEFAULT_SHUTDOWN_TIMEOUT_S, MAX_NAME_BYTES, MAX_VERSION_BYTES, Settings
 from nylon_ring_py.state import State
 from nylon_ring_py.status import Status, sendable_status
 
@@ -26,8 +26,9 @@ class Plugin:
     """A nylon-ring plugin. Every decorator gives the function back unchanged, so it stays callable by hand.
 
     Args:
-        name: what hosts see as the plugin's name; it names the logger ``nylon_ring.<name>`` too.
-        version: what hosts see as its version.
+        name: what hosts see as the plugin's name, at most 64 bytes in UTF-8; it names the logger
+            ``nylon_ring.<name>`` too.
+        version: what hosts see as its version, at most 48 bytes.
         workers: worker threads, 1 to 1024; None for `settings.default_workers`.
         max_pending: calls that may wait for a worker, before new ones are refused; None for
             `settings.DEFAULT_MAX_PENDING`.
@@ -52,8 +53,8 @@ class Plugin:
         config: object = None,
         shutdown_timeout_s: float = DEFAULT_SHUTDOWN_TIMEOUT_S,
     ) -> None:
-        self.name = _checked_text("name", name)
-        self.version = _checked_text("version", version)
+        self.name = _checked_text("name", name, MAX_NAME_BYTES)
+        self.version = _checked_text("version", version, MAX_VERSION_BYTES)
         self._settings = Settings(
             workers=workers, max_pending=max_pending, shutdown_timeout_s=shutdown_timeout_s, config=config
         )
@@ -338,13 +339,15 @@ class Plugin:
             subject.refuse("the plugin is loaded already: register everything while its module is imported")
 
 
-def _checked_text(what: str, text: str) -> str:
+def _checked_text(what: str, text: str, max_bytes: int) -> str:
     if not isinstance(text, str):
         raise TypeError(f"the {what} of a plugin is a str, not {type(text).__name__}")
     if not text or "\0" in text:
         raise ValueError(f"the {what} of a plugin is {text!r}, but it can neither be empty nor have a NUL")
     try:
-        text.encode()
+        size = len(text.encode())
     except UnicodeEncodeError:
         raise ValueError(f"the {what} of a plugin is {text!r}, but hosts read UTF-8, which has no surrogates") from None
+    if size > max_bytes:
+        raise ValueError(f"the {what} of a plugin has {size} bytes in UTF-8; the limit is {max_bytes}")
     return text

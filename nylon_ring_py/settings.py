@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import os
 
+MAX_NAME_BYTES = 64
+MAX_VERSION_BYTES = 48
+"""Both stand in fixed places of the plugin file's image, where hosts read them before any Python runs."""
+
 MAX_WORKERS = 1024
 """More threads than this under one GIL only cost memory (8 MiB of address space each): most likely a typing error."""
 

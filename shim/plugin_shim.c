@@ -49,7 +49,8 @@ static int read_payload(nrpy_payload *payload, char *error, size_t error_size) {
 
 /* ---- instances ---- */
 
-enum { SLOTS = 256, SLOT_SIZE = 256, NAME_MAX_BYTES = 72 };
+/* Name and version lie in the slot; nylon_ring_py/settings.py holds authors to 64 and 48 bytes. */
+enum { SLOTS = 256, SLOT_SIZE = 256, NAME_SIZE = 72, VERSION_SIZE = 56 };
 
 typedef enum { SLOT_FREE, SLOT_NEW, SLOT_STARTING, SLOT_OPEN, SLOT_ENDED } slot_state;
 
@@ -62,8 +63,8 @@ typedef struct slot {
     _Atomic int state;
     uint32_t generation;
     NrPluginInfo info;
-    char name[NAME_MAX_BYTES];
-    char version[NAME_MAX_BYTES - 16];
+    char name[NAME_SIZE];
+    char version[VERSION_SIZE];
 } slot;
 
 static_assert(sizeof(slot) <= SLOT_SIZE, "a slot fits its place");

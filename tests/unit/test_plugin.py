@@ -507,6 +507,14 @@ def test_name_and_version_are_text_hosts_can_read(text: Any, error: type[Excepti
         Plugin("x", version=text)
 
 
+def test_name_and_version_fit_their_places_in_the_plugin_file() -> None:
+    assert Plugin("\u00e9" * 32, version="1" * 48).name == "\u00e9" * 32
+    with pytest.raises(ValueError, match="name of a plugin has 65 bytes"):
+        Plugin("\u00e9" * 32 + "x")
+    with pytest.raises(ValueError, match="version of a plugin has 49 bytes"):
+        Plugin("x", version="1" * 49)
+
+
 # ---- speaking to the host
 
 
