@@ -165,13 +165,12 @@ static NrStatus run_here_with_exchange(nrpy_thread *thread, nrpy_instance *insta
     }
     nrpy_attachment attachment;
     if (!nrpy_attach(&attachment, thread)) {
-        nrpy_exchange_abandon(exchange);
+        status = nrpy_exchange_abandon(exchange) ? NR_ERR : NR_OK;
         nrpy_exchange_release(exchange);
-        return NR_ERR;
+        return status;
     }
     if (!nrpy_is_open(instance)) {
-        status = nrpy_refusal(instance);
-        nrpy_exchange_abandon(exchange);
+        status = nrpy_exchange_abandon(exchange) ? nrpy_refusal(instance) : NR_OK;
     } else {
         nrpy_host_frame frame = {.outer = thread->frames, .instance = instance, .sid = sid, .has_call = true};
         thread->frames = &frame;
@@ -207,14 +206,17 @@ static NrStatus run_by_worker(nrpy_thread *thread, nrpy_instance *instance, cons
         goto done;
     }
     call->exchange = exchange;
-    if (nrpy_queue_push(&instance->queue, &call->item, false) != NRPY_PUSHED) {
-        nrpy_exchange_abandon(exchange);
+    if (nrpy_queue_push(&instance->queue, &call->item, false) == NRPY_PUSHED) {
+        nrpy_pool_notify(&instance->pool);
+    } else {
+        bool unanswered = nrpy_exchange_abandon(exchange);
         nrpy_exchange_release(exchange);
         nrpy_call_free(call);
-        status = NR_ERR;
-        goto done;
+        if (unanswered) {
+            status = NR_ERR;
+            goto done;
+        }
     }
-    nrpy_pool_notify(&instance->pool);
     PyThreadState *state = nrpy_is_attached(thread) ? PyEval_SaveThread() : NULL;
     while (sem_wait(&waiter.answered) != 0) {
     }
@@ -300,16 +302,19 @@ static NrStatus submit(nrpy_instance *instance, const nrpy_entry *entry, uint64_
     if ((entry->flags & (NRPY_GENERATOR | NRPY_STREAM | NRPY_CALLBACK)) != 0) {
         call->exchange = open_exchange(instance, entry, sid, NULL, &status);
     }
-    if (status == NR_OK && nrpy_queue_push(&instance->queue, &call->item, true) == NRPY_PUSHED) {
-        nrpy_pool_notify(&instance->pool);
-        return NR_OK;
+    if (status == NR_OK) {
+        if (nrpy_queue_push(&instance->queue, &call->item, true) == NRPY_PUSHED) {
+            nrpy_pool_notify(&instance->pool);
+            return NR_OK;
+        }
+        status = NR_ERR;
     }
     if (call->exchange != NULL) {
-        nrpy_exchange_abandon(call->exchange);
+        status = nrpy_exchange_abandon(call->exchange) ? status : NR_OK;
         nrpy_exchange_release(call->exchange);
     }
     nrpy_call_free(call);
-    return status == NR_OK ? NR_ERR : status;
+    return status;
 }
 
 NrStatus nrpy_handle(nrpy_instance *instance, NrStr name, uint64_t sid, const NrRequest *req, NrBytes payload) {

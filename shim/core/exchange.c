@@ -82,9 +82,12 @@ void nrpy_exchange_release(nrpy_exchange *exchange) {
     }
 }
 
-void nrpy_exchange_abandon(nrpy_exchange *exchange) {
-    atomic_fetch_or(&exchange->turn, NRPY_TURN_ENDED);
+bool nrpy_exchange_abandon(nrpy_exchange *exchange) {
+    if ((atomic_fetch_or(&exchange->turn, NRPY_TURN_ENDED) & NRPY_TURN_ENDED) != 0) {
+        return false;
+    }
     nrpy_registry_remove(&exchange->instance->registry, exchange);
+    return true;
 }
 
 /* ---- sending ---- */

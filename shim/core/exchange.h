@@ -97,8 +97,9 @@ bool nrpy_exchange_send(nrpy_exchange *exchange, NrStatus status, const void *by
 /* Sends what waits in the outbox, unless somebody is at it. Must not hold the GIL. */
 void nrpy_exchange_drain(nrpy_exchange *exchange);
 
-/* Takes it out of the registry without a reply: its `handle` answers non-Ok. */
-void nrpy_exchange_abandon(nrpy_exchange *exchange);
+/* Takes it out of the registry without a reply, for a `handle` that is going to answer non-Ok. Returns false where close
+ * was faster and has replied: then `handle` must answer Ok. */
+bool nrpy_exchange_abandon(nrpy_exchange *exchange);
 
 nrpy_frame *nrpy_frame_new(NrStatus status, const void *bytes, uint64_t length);
 void nrpy_frames_push(nrpy_frames *frames, nrpy_frame *frame);
