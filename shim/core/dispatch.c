@@ -48,6 +48,14 @@ static void begin_running(nrpy_thread *thread, nrpy_instance *instance, uint64_t
     note_sid(instance, sid);
 }
 
+/* Makes the reply of the call in this thread's slot ours. Returns false where somebody has answered for it. */
+static bool claim_running(nrpy_thread *thread) {
+    uint64_t word = atomic_load_explicit(&thread->running.word, memory_order_relaxed);
+    uint64_t base = word & ~(uint64_t)NRPY_STATE_MASK;
+    word = base | NRPY_RUNNING;
+    return atomic_compare_exchange_strong(&thread->running.word, &word, base | NRPY_SENDING);
+}
+
 static void end_running(nrpy_thread *thread) {
     uint64_t word = atomic_load_explicit(&thread->running.word, memory_order_relaxed);
     word = (word & ~(uint64_t)NRPY_STATE_MASK) + NRPY_SEQUENCE_STEP;
@@ -60,10 +68,7 @@ static void end_running(nrpy_thread *thread) {
  * at the slots: it waits for this send, or this send does not happen.
  */
 static void send_running(nrpy_thread *thread, nrpy_instance *instance, uint64_t sid, const nrpy_reply *reply) {
-    uint64_t running = atomic_load_explicit(&thread->running.word, memory_order_relaxed);
-    uint64_t base = running & ~(uint64_t)NRPY_STATE_MASK;
-    running = base | NRPY_RUNNING;
-    if (!atomic_compare_exchange_strong(&thread->running.word, &running, base | NRPY_SENDING)) {
+    if (!claim_running(thread)) {
         if (reply->length > 0 || reply->status != NR_OK) {
             atomic_fetch_add(&instance->late_replies, 1);
         }
@@ -260,9 +265,10 @@ static NrStatus run_here(nrpy_instance *instance, const nrpy_entry *entry, uint6
     begin_running(thread, instance, sid);
     atomic_signal_fence(memory_order_seq_cst);
     if (!nrpy_is_open(instance)) {
+        bool unanswered = claim_running(thread);
         end_running(thread);
         nrpy_detach(&attachment);
-        return nrpy_refusal(instance);
+        return unanswered ? nrpy_refusal(instance) : NR_OK; /* close may have answered what it saw running */
     }
     nrpy_host_frame frame = {.outer = thread->frames, .instance = instance, .sid = sid, .has_call = true};
     thread->frames = &frame;
