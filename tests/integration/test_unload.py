@@ -1,0 +1,195 @@
+"""Loading and unloading again and again: memory, threads and descriptors stay where they were."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import CORE_THREADS, ROOT, BuildPlugin, StartHost, is_sanitized
+from nrhost import NrHost, Status
+
+ROUNDS = 100
+GROWTH_KIB = 1024
+
+ECHO = """
+    import json
+    import logging
+    import threading
+    from nylon_ring_py import Plugin
+
+    plugin = Plugin("echo")
+    held = bytearray(2_000_000)
+    local = threading.local()
+
+    class Circle:
+        def __init__(self):
+            self.me = self
+            self.held = bytearray(200_000)
+
+    @plugin.handle("echo")
+    def echo(req):
+        local.circle = Circle()
+        logging.getLogger("echo").debug("never shown")
+        return req.body
+
+    @plugin.handle_sync("sync")
+    def sync(req):
+        local.circle = Circle()
+        return req.body
+
+    @plugin.handle("feed")
+    def feed(req):
+        for i in range(3):
+            yield str(i)
+"""
+
+
+@pytest.fixture(scope="module")
+def echo(build_once: BuildPlugin) -> Path:
+    return build_once(ECHO, "echo")
+
+
+@pytest.fixture(scope="module")
+def hello(build_once: BuildPlugin) -> Path:
+    return build_once(ROOT / "examples/hello.py", "hello")
+
+
+def check_flat(host: NrHost, rounds: Callable[[], object]) -> None:
+    """Runs the rounds twice: the first time fills caches, the second must not add to them. Free memory of the heap is
+    given back before it is looked at."""
+    before = host.process()
+    rounds()
+    host.malloc_trim()
+    filled = host.process()
+    rounds()
+    host.malloc_trim()
+    after = host.process()
+    if not is_sanitized("asan") and not is_sanitized("tsan"):
+        assert after.rss_kib - filled.rss_kib <= GROWTH_KIB
+    assert after.threads <= before.threads + CORE_THREADS
+    assert after.fds <= before.fds
+
+
+def test_many_loads_in_one_process(start_host: StartHost, echo: Path, hello: Path) -> None:
+    """Each round is load, call, shutdown, dlclose; then the same with another plugin."""
+    host = start_host()
+    check_flat(host, lambda: host.cycle(echo, n=ROUNDS, entry="echo", body=b"x"))
+    check_flat(host, lambda: host.cycle(hello, n=ROUNDS, entry="unary", path="/"))
+
+
+def test_many_loads_from_threads_that_end(start_host: StartHost, echo: Path) -> None:
+    """A thread state for every host thread is made, and goes when the thread ends, before or after the dlclose."""
+    host = start_host()
+
+    def rounds() -> None:
+        for _ in range(ROUNDS // 2):
+            assert host.load(echo, on="thread") == Status.OK
+            for _ in range(3):
+                assert host.call("sync", body=b"x", on="thread").reply.data == b"x"
+            host.unload()
+
+    check_flat(host, rounds)
+
+
+def test_a_host_thread_outlives_the_plugin(start_host: StartHost, echo: Path) -> None:
+    """It called a plugin that is gone when its thread state goes: nothing of the plugin may be needed for that."""
+    host = start_host()
+    assert host.load(echo) == Status.OK
+    for place in ("pool:1", "pool:2", "main"):
+        assert host.call("sync", body=b"x", on=place).reply.data == b"x"
+    host.unload()
+    assert host.load(echo) == Status.OK
+    assert host.call("sync", body=b"again", on="pool:1").reply.data == b"again"
+
+
+def test_two_loads_of_one_file_take_turns(start_host: StartHost, echo: Path) -> None:
+    """One image, two instances; always one of them is open while the other goes and comes."""
+    host = start_host()
+
+    def rounds() -> None:
+        assert host.load(echo, plugin="a") == Status.OK
+        old, new = "a", "b"
+        for i in range(ROUNDS):
+            assert host.load(echo, plugin=new) == Status.OK
+            sid = host.submit("echo", plugin=old, body=b"old").sid
+            assert host.call("echo", plugin=new, body=b"new").reply.data == b"new"
+            assert host.wait(sid, plugin=old).reply.data == b"old"
+            host.unload(plugin=old)
+            assert host.call("echo", plugin=new, body=b"%d" % i).reply.data == b"%d" % i
+            old, new = new, old
+        host.unload(plugin=old)
+
+    check_flat(host, rounds)
+
+
+def test_the_reloaded_instance_has_modules_of_its_own(start_host: StartHost, build: BuildPlugin) -> None:
+    """The new init runs before the old shutdown: neither sees the other's globals."""
+    source = """
+        from nylon_ring_py import Plugin
+
+        plugin = Plugin("count")
+        count = 0
+
+        @plugin.handle("next")
+        def next_number(req):
+            global count
+            count += 1
+            return str(count)
+    """
+    host = start_host()
+    file = build(source)
+    assert host.load(file, plugin="old") == Status.OK
+    assert [host.call("next", plugin="old").reply.text for _ in range(3)] == ["1", "2", "3"]
+    assert host.load(file, plugin="new") == Status.OK
+    assert host.call("next", plugin="new").reply.text == "1"
+    assert host.call("next", plugin="old").reply.text == "4"
+    host.unload(plugin="old")
+    assert host.call("next", plugin="new").reply.text == "2"
+
+
+@pytest.mark.parametrize("how", ["unlinked", "replaced"])
+def test_the_file_goes_between_dlopen_and_init(
+    start_host: StartHost, tmp_path: Path, echo: Path, hello: Path, how: str
+) -> None:
+    """What is mapped is what runs."""
+    file = tmp_path / "plugin.so"
+    shutil.copy(echo, file)
+    host = start_host()
+    host.load(file, get_only=True)
+    if how == "unlinked":
+        file.unlink()
+    else:
+        other = tmp_path / "other.so"
+        shutil.copy(hello, other)
+        other.replace(file)
+    assert host.init() == Status.OK
+    assert host.call("echo", body=b"mapped").reply.data == b"mapped"
+
+
+def test_a_new_file_under_the_old_name(start_host: StartHost, tmp_path: Path, echo: Path, hello: Path) -> None:
+    """Replaced by renaming, as build-plugin does. As long as the old image is open the dynamic loader gives that one
+    for the name; once all its instances are gone the new file is read."""
+    file = tmp_path / "plugin.so"
+    shutil.copy(echo, file)
+    host = start_host()
+    assert host.load(file, plugin="old") == Status.OK
+    other = tmp_path / "other.so"
+    shutil.copy(hello, other)
+    other.replace(file)
+    assert host.load(file, plugin="new") == Status.OK
+    assert host.call("echo", plugin="new", body=b"mapped").reply.data == b"mapped"
+    host.unload(plugin="old")
+    assert host.call("echo", plugin="new", body=b"mapped").reply.data == b"mapped"
+    host.unload(plugin="new")
+    assert host.load(file) == Status.OK
+    assert host.call("unary", path="/new").reply.text == "OK: /new"
+
+
+def test_shutdown_and_init_again_need_a_new_instance(start_host: StartHost, echo: Path) -> None:
+    host = start_host()
+    assert host.load(echo) == Status.OK
+    host.shutdown()
+    assert host.init() == Status.INVALID
+    assert host.call("echo").handle == Status.INVALID
