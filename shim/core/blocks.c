@@ -3,12 +3,14 @@
 #include <stdlib.h>
 
 /* 1,000 bytes hold a usual request; a longer one is malloc's. A thread keeps 1 MiB at most. Givers pass 32 at a time:
- * one contended word for 32 blocks. A sanitizer must see every block come and go. */
-enum { BLOCK_SIZE = 1024, GIVE_AT_ONCE = 32 };
+ * one contended word for 32 blocks. */
+enum { BLOCK_SIZE = 1024, OWNED_MAX = 1024, GIVE_AT_ONCE = 32 };
+
+/* A sanitizer must see every block come and go. */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-enum { OWNED_MAX = 0 };
+enum { KEEPS_BLOCKS = 0 };
 #else
-enum { OWNED_MAX = 1024 };
+enum { KEEPS_BLOCKS = 1 };
 #endif
 
 typedef struct nrpy_block {
@@ -47,7 +49,7 @@ void *nrpy_block_take(nrpy_block_home *home, size_t size) {
         return NULL;
     }
     block->home = NULL;
-    if (home->owned < OWNED_MAX) {
+    if (KEEPS_BLOCKS && home->owned < OWNED_MAX) {
         home->owned++;
         block->home = home;
     }
