@@ -11,8 +11,15 @@
 #include <time.h>
 #include <unistd.h>
 
-/* CPython's own C recursion fits into this; Rust's and glibc's default stacks are larger, musl's and fibers' are not. */
-enum { PYTHON_STACK = 512 * 1024, OWN_STACK = 8 * 1024 * 1024, LEFTOVER_MAX = 4096, JOIN_TIMEOUT_S = 2 };
+/*
+ * CPython's limit of recursion is made for 8 MiB. The dearest unit of it, sorted with a key that sorts, costs 2.6 KiB of
+ * stack: so on 2 MiB, what Rust gives a thread, endless recursion is a crash instead of a RecursionError. A thread with
+ * less than 7 MiB gets a limit to match its stack, and one whose limit would be too low for an import (musl, fibers) runs
+ * no Python at all. Sizes are less the guard pages.
+ */
+enum { RECURSION_UNIT = 3 * 1024, LEAF_STACK = 64 * 1024 };
+enum { LARGE_STACK = 7 * 1024 * 1024, PYTHON_STACK = (1024 - 64) * 1024 };
+enum { OWN_STACK = 8 * 1024 * 1024, LEFTOVER_MAX = 4096, JOIN_TIMEOUT_S = 2 };
 
 __thread nrpy_thread *nrpy_thread_cached __attribute__((tls_model("initial-exec")));
 
@@ -140,10 +147,36 @@ nrpy_thread *nrpy_thread_first(void) {
     return atomic_load(&all_threads);
 }
 
+/* What Python may use of the thread's stack; the host has the rest. */
+static uintptr_t python_share(const nrpy_thread *thread) {
+    uintptr_t size = thread->stack_high - thread->stack_low;
+    size = size < LARGE_STACK ? size : LARGE_STACK;
+    return size - size / 4;
+}
+
 bool nrpy_has_python_stack(const nrpy_thread *thread) {
     uintptr_t here = (uintptr_t)__builtin_frame_address(0);
-    return here >= thread->stack_low + PYTHON_STACK / 2 && here < thread->stack_high &&
+    return here >= thread->stack_low + python_share(thread) && here < thread->stack_high &&
            thread->stack_high - thread->stack_low >= PYTHON_STACK;
+}
+
+static void fit_recursion_limit(PyThreadState *state, const nrpy_thread *thread) {
+    if (thread->stack_high - thread->stack_low >= LARGE_STACK || python_share(thread) < LEAF_STACK) {
+        return;
+    }
+    int limit = (int)((python_share(thread) - LEAF_STACK) / RECURSION_UNIT);
+#if PY_VERSION_HEX < 0x030c0000
+    if (state->recursion_remaining > limit) {
+        state->recursion_remaining = limit; /* as if the rest were in use already: the limit itself is everybody's */
+    }
+#elif PY_VERSION_HEX < 0x030e0000
+    if (state->c_recursion_remaining > limit) {
+        state->c_recursion_remaining = limit;
+    }
+#else
+    (void)state; /* 3.14 looks at the stack itself */
+    (void)limit;
+#endif
 }
 
 /* ---- the GIL ---- */
@@ -196,6 +229,7 @@ bool nrpy_attach(nrpy_attachment *attachment, nrpy_thread *thread) {
             if (state == NULL) {
                 return false;
             }
+            fit_recursion_limit(state, thread);
             thread->state = state;
         }
     }
