@@ -247,7 +247,10 @@ static void log_failure(const nrpy_source *source, PyObject *exception) {
     PyObject *logged = NULL;
     if (instance->session != NULL) {
         PyObject *session = Py_NewRef(instance->session);
-        PyObject *where = PyUnicode_FromFormat("%s '%.*s'", source->kind, source->name_length, source->name);
+        /* 3.11 knows no "%.*s" and would copy it. */
+        PyObject *name = PyUnicode_FromStringAndSize(source->name, source->name_length);
+        PyObject *where = name != NULL ? PyUnicode_FromFormat("%s '%U'", source->kind, name) : NULL;
+        Py_XDECREF(name);
         if (where != NULL) {
             logged = PyObject_CallMethod(session, "log_exception", "OKO", where, (unsigned long long)source->sid,
                                          exception);
