@@ -99,6 +99,18 @@ static void cancel_exchange(nrpy_exchange *exchange) {
     }
 }
 
+/* Streams from whose own frame shutdown was called: their sender stands below us, and cannot go on before we return. The
+ * host has that frame, so the terminal may follow. */
+static void end_exchanges_of_caller(const closing *run) {
+    const nrpy_visit *visit = run->caller != NULL ? run->caller->visits : NULL;
+    for (; visit != NULL; visit = visit->outer) {
+        if (visit->instance == run->instance && visit->exchange != NULL) {
+            end_exchange(visit->exchange);
+            nrpy_exchange_send_outbox(visit->exchange);
+        }
+    }
+}
+
 static bool is_running_for(nrpy_thread *thread, const nrpy_instance *instance) {
     return (atomic_load(&thread->running.word) & NRPY_STATE_MASK) != NRPY_IDLE &&
            atomic_load(&thread->running.instance) == instance;
@@ -181,9 +193,28 @@ static bool any_send(const closing *run) {
     return false;
 }
 
+/* Whether a terminal waits for a thread that is inside the host for the same stream. */
+static bool any_held_up(const closing *run) {
+    size_t count;
+    bool found = false;
+    nrpy_exchange **all = nrpy_registry_all(&run->instance->registry, &count);
+    for (size_t i = 0; i < count; i++) {
+        nrpy_exchange_drain(all[i]);
+        found |= nrpy_exchange_is_held_up(all[i]);
+        nrpy_exchange_release(all[i]);
+    }
+    free(all);
+    return found;
+}
+
 /* Without a deadline: the host frees its context when we return. */
 static void wait_for_sends(const closing *run) {
     long interval_ns = 20000;
+    while (any_held_up(run)) {
+        rest(&interval_ns);
+    }
+    send_late_posts(run->instance);
+    interval_ns = 20000;
     atomic_store(&run->instance->host_gone, true);
     while (any_send(run)) {
         rest(&interval_ns);
@@ -213,6 +244,7 @@ static void *run_closer(void *argument) {
     nrpy_registry_close(&instance->registry);
     refuse_queued(instance);
     for_each_exchange(instance, cancel_exchange);
+    end_exchanges_of_caller(run);
     wait_for_handlers(run);
     end_running(run);
     sem_post(&run->host_done);

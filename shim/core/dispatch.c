@@ -205,6 +205,13 @@ static NrStatus run_by_worker(nrpy_thread *thread, nrpy_instance *instance, cons
         return NR_ERR;
     }
     sem_init(&waiter.answered, 0, 0);
+    /* From here on, so that close waits for the reply this thread sends; close answers for a handler that does not end. */
+    nrpy_visit visit;
+    if (!nrpy_visit_begin(&visit, instance)) {
+        nrpy_call_free(call);
+        sem_destroy(&waiter.answered);
+        return NR_ERR;
+    }
     nrpy_exchange *exchange = open_exchange(instance, entry, sid, &waiter, &status);
     if (exchange == NULL) {
         nrpy_call_free(call);
@@ -225,21 +232,18 @@ static NrStatus run_by_worker(nrpy_thread *thread, nrpy_instance *instance, cons
     PyThreadState *state = nrpy_is_attached(thread) ? PyEval_SaveThread() : NULL;
     while (sem_wait(&waiter.answered) != 0) {
     }
-    nrpy_visit visit;
-    if (nrpy_visit_begin(&visit, instance)) {
-        if (waiter.reply != NULL) {
-            nrpy_host_send(instance, sid, waiter.reply->status, waiter.reply->bytes, waiter.reply->length, true);
-        } else {
-            static const char text[] = "no memory to keep the reply";
-            nrpy_host_send(instance, sid, NR_ERR, text, sizeof text - 1, true);
-        }
-        nrpy_visit_end(&visit);
+    if (waiter.reply != NULL) {
+        nrpy_host_send(instance, sid, waiter.reply->status, waiter.reply->bytes, waiter.reply->length, true);
+    } else {
+        static const char text[] = "no memory to keep the reply";
+        nrpy_host_send(instance, sid, NR_ERR, text, sizeof text - 1, true);
     }
     free(waiter.reply);
     if (state != NULL) {
         PyEval_RestoreThread(state);
     }
 done:
+    nrpy_visit_end(&visit);
     sem_destroy(&waiter.answered);
     return status;
 }

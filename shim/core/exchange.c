@@ -92,10 +92,13 @@ bool nrpy_exchange_abandon(nrpy_exchange *exchange) {
 
 /* ---- sending ---- */
 
-/* The turn is ours. A terminal leaves the registry first: the host may use the sid again from inside its callback. */
+/* The turn is ours. A terminal leaves the registry first: the host may use the sid again from inside its callback. But
+ * the visit begins before that, so that close never misses a send that is on its way. */
 static void deliver(nrpy_exchange *exchange, NrStatus status, const void *bytes, uint64_t length) {
     nrpy_instance *instance = exchange->instance;
     bool terminal = nrpy_exchange_is_terminal(exchange, status);
+    nrpy_visit visit;
+    bool visiting = exchange->waiter == NULL && nrpy_visit_begin(&visit, instance);
     if (terminal) {
         nrpy_registry_remove(&instance->registry, exchange);
     }
@@ -104,8 +107,8 @@ static void deliver(nrpy_exchange *exchange, NrStatus status, const void *bytes,
         sem_post(&exchange->waiter->answered);
         return;
     }
-    nrpy_visit visit;
-    if (nrpy_visit_begin(&visit, instance)) {
+    if (visiting) {
+        visit.exchange = exchange;
         nrpy_host_send(instance, exchange->sid, status, bytes, length, terminal);
         nrpy_visit_end(&visit);
     }
@@ -119,6 +122,15 @@ static void deliver_frames(nrpy_exchange *exchange, nrpy_frames *frames) {
     }
 }
 
+void nrpy_exchange_send_outbox(nrpy_exchange *exchange) {
+    pthread_mutex_lock(&exchange->lock);
+    nrpy_frames frames = exchange->outbox;
+    memset(&exchange->outbox, 0, sizeof exchange->outbox);
+    atomic_fetch_and(&exchange->turn, ~(unsigned)NRPY_TURN_MORE);
+    pthread_mutex_unlock(&exchange->lock);
+    deliver_frames(exchange, &frames);
+}
+
 /* Sends what others left in the outbox meanwhile, and gives the turn back. */
 static void finish_turn(nrpy_exchange *exchange) {
     for (;;) {
@@ -129,12 +141,7 @@ static void finish_turn(nrpy_exchange *exchange) {
             }
             continue;
         }
-        pthread_mutex_lock(&exchange->lock);
-        nrpy_frames frames = exchange->outbox;
-        memset(&exchange->outbox, 0, sizeof exchange->outbox);
-        atomic_fetch_and(&exchange->turn, ~(unsigned)NRPY_TURN_MORE);
-        pthread_mutex_unlock(&exchange->lock);
-        deliver_frames(exchange, &frames);
+        nrpy_exchange_send_outbox(exchange);
     }
 }
 

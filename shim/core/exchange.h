@@ -94,6 +94,16 @@ static inline bool nrpy_exchange_has_ended(nrpy_exchange *exchange) {
  */
 bool nrpy_exchange_send(nrpy_exchange *exchange, NrStatus status, const void *bytes, uint64_t length, bool may_send);
 
+/* Whether frames wait for a thread that is sending one. */
+static inline bool nrpy_exchange_is_held_up(nrpy_exchange *exchange) {
+    enum { HELD_UP = NRPY_TURN_BUSY | NRPY_TURN_MORE };
+    return (atomic_load(&exchange->turn) & HELD_UP) == HELD_UP;
+}
+
+/* Sends what waits in the outbox. Whoever calls this has the turn, or knows that who has it stands still until this
+ * returns. Must not hold the GIL. */
+void nrpy_exchange_send_outbox(nrpy_exchange *exchange);
+
 /* Sends what waits in the outbox, unless somebody is at it. Must not hold the GIL. */
 void nrpy_exchange_drain(nrpy_exchange *exchange);
 

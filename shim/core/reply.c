@@ -17,6 +17,7 @@ bool nrpy_visit_begin(nrpy_visit *visit, nrpy_instance *instance) {
         return false;
     }
     visit->instance = instance;
+    visit->exchange = NULL;
     visit->outer = thread->visits;
     thread->visits = visit;
     return true;

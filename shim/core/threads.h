@@ -42,6 +42,7 @@ typedef struct nrpy_host_frame {
 typedef struct nrpy_visit {
     struct nrpy_visit *outer;
     nrpy_instance *instance;
+    struct nrpy_exchange *exchange; /* whose frame is being sent, or NULL; borrowed */
 } nrpy_visit;
 
 typedef struct nrpy_thread {
