@@ -108,6 +108,10 @@ NRHOST_INTERNAL extern _Thread_local nrhost_slot *nrhost_slots;
 NRHOST_INTERNAL nrhost *nrhost_of_ctx(void *host_ctx);
 /* Notes whose function this thread enters (0: nobody's), and gives the one it leaves for that. */
 NRHOST_INTERNAL uint64_t nrhost_set_inside(uint64_t sid);
+
+/* Counts the sends below on this thread's stack as over: a shutdown that is called from inside one of them sends the
+ * terminal replies, and the plugin cannot return from that send first. */
+NRHOST_INTERNAL void nrhost_end_sends_below(nrhost *host);
 NRHOST_INTERNAL NrStatus nrhost_enter(nrhost *host, const nrhost_request *request, uint64_t sid);
 NRHOST_INTERNAL bool nrhost_is_terminal(nrhost_kind kind, NrStatus status);
 

@@ -142,6 +142,7 @@ nrhost *nrhost_load(const char *path, const nrhost_options *options, char *why, 
 
 void nrhost_shutdown(nrhost *host) {
     atomic_fetch_add(&host->shutting, 1);
+    nrhost_end_sends_below(host);
     uint64_t outer = nrhost_set_inside(0); /* shutdown answers every call, not one */
     host->plugin.shutdown(host->plugin.plugin_ctx);
     nrhost_set_inside(outer);

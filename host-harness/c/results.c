@@ -94,15 +94,41 @@ nrhost *nrhost_of_ctx(void *host_ctx) {
     return NULL;
 }
 
+/* The sends on this thread's stack whose plugin has not been returned to. */
+typedef struct sending {
+    nrhost *host;
+    uint64_t sid;
+    nrhost_record *record; /* NULL: none, or counted as over */
+    struct sending *outer;
+} sending;
+
+static _Thread_local sending *sendings;
+
+static void end_sending(sending *one) {
+    if (one->record != NULL) {
+        nrhost_ledger_send_ends(one->host->ledger, one->sid, one->record);
+        one->record = NULL;
+    }
+}
+
+void nrhost_end_sends_below(nrhost *host) {
+    for (sending *one = sendings; one != NULL; one = one->outer) {
+        if (one->host == host) {
+            end_sending(one);
+        }
+    }
+}
+
 static void send_result(void *host_ctx, uint64_t sid, NrStatus status, NrBytes payload) {
     nrhost *host = nrhost_of_ctx(host_ctx); /* host_ctx is not read again: on_result may shut the host down */
     if (host == NULL) {
         return;
     }
-    nrhost_record *record = NULL;
+    sending own = {.host = host, .sid = sid, .outer = sendings};
     if (host->ledger != NULL) {
-        record = nrhost_ledger_send_begins(host->ledger, sid, status, inside);
+        own.record = nrhost_ledger_send_begins(host->ledger, sid, status, inside);
     }
+    sendings = &own;
     nrhost_slot *slot = nrhost_slots;
     if (slot != NULL && slot->host == host && slot->sid == sid && !slot->filled) {
         fill_slot(slot, status, payload);
@@ -112,9 +138,8 @@ static void send_result(void *host_ctx, uint64_t sid, NrStatus status, NrBytes p
     if (host->options.on_result != NULL) {
         host->options.on_result(host->options.user, host, sid, status);
     }
-    if (record != NULL) {
-        nrhost_ledger_send_ends(host->ledger, sid, record);
-    }
+    sendings = own.outer;
+    end_sending(&own);
 }
 
 const NrHostVTable nrhost_vtable = {.send_result = send_result};
