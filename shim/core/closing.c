@@ -94,6 +94,7 @@ static void end_exchange(nrpy_exchange *exchange) {
 /* A stream that no handler is at work for has nothing to wait for. */
 static void cancel_exchange(nrpy_exchange *exchange) {
     atomic_store(&exchange->cancelled, true);
+    nrpy_exchange_drain(exchange); /* the queue is closed: what was left for a worker to send is for us */
     if (exchange->is_stream && atomic_load(&exchange->handlers) == 0) {
         end_exchange(exchange);
     }
