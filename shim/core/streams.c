@@ -126,6 +126,7 @@ static void handle_input(nrpy_exchange *exchange, const nrpy_frame *frame) {
     };
     PyObject *handler = frame->is_close ? exchange->instance->stream_close : exchange->instance->stream_data;
     if (handler != NULL && !nrpy_exchange_has_ended(exchange)) {
+        nrpy_context_reset(PyThreadState_Get()); /* several frames may be served in one go */
         atomic_fetch_add(&exchange->handlers, 1);
         nrpy_exchange_result(exchange, &source, call_stream_handler(exchange, frame), true);
         atomic_fetch_sub(&exchange->handlers, 1);
