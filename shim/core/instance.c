@@ -369,6 +369,7 @@ static NrStatus open_detached(const nrpy_open_args *args, nrpy_instance **out) {
         nrpy_instance_release(instance);
         return status;
     }
+    nrpy_runtime_be_first_at_exit();
     list_open(instance);
     atomic_store(&instance->phase, NRPY_OPEN);
     *out = instance;

@@ -7,7 +7,7 @@
 
 /* A queue that has items and has not moved for one tick is stuck behind a handler that blocks. After IDLE_TICKS without
  * an awake worker the monitor sleeps until the next one wakes. */
-enum { TICK_NS = 500 * 1000, IDLE_TICKS = 40 };
+enum { TICK_NS = 500 * 1000, IDLE_TICKS = 40, NOW_AND_THEN_TICKS = 64 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed;
@@ -52,15 +52,20 @@ static bool any_at_work(void) {
     return busy;
 }
 
-void nrpy_monitor_run(void (*urgent)(void)) {
+static void call_unlocked(void (*function)(void)) {
+    pthread_mutex_unlock(&lock);
+    function();
+    pthread_mutex_lock(&lock);
+}
+
+void nrpy_monitor_run(void (*urgent)(void), void (*now_and_then)(void)) {
     int idle = 0;
+    int ticks = 0;
     pthread_mutex_lock(&lock);
     for (;;) {
         if (interrupted) {
             interrupted = false;
-            pthread_mutex_unlock(&lock);
-            urgent();
-            pthread_mutex_lock(&lock);
+            call_unlocked(urgent);
         }
         if (!atomic_load(&armed)) {
             pthread_cond_wait(&changed, &lock);
@@ -78,6 +83,10 @@ void nrpy_monitor_run(void (*urgent)(void)) {
             atomic_store(&armed, false);
             atomic_store(&armed, any_at_work());
             idle = 0;
+            ticks = 0;
+        }
+        if (ticks++ % NOW_AND_THEN_TICKS == 0) {
+            call_unlocked(now_and_then);
         }
     }
 }

@@ -10,8 +10,8 @@ struct nrpy_pool;
 void nrpy_monitor_init(void);
 
 /* Runs until the process ends; called by the runtime's own thread. `urgent` is called on that thread when
- * nrpy_monitor_interrupt was. */
-void nrpy_monitor_run(void (*urgent)(void));
+ * nrpy_monitor_interrupt was, `now_and_then` some 30 times a second while workers are at work, and once more after. */
+void nrpy_monitor_run(void (*urgent)(void), void (*now_and_then)(void));
 
 /* Has `urgent` called soon. Any thread. */
 void nrpy_monitor_interrupt(void);

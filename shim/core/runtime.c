@@ -6,6 +6,7 @@
 #include "threads.h"
 
 #include <errno.h>
+#include <link.h>
 #include <semaphore.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -238,6 +239,24 @@ static void on_exit_of_process(void) {
     }
 }
 
+static int count_images(struct dl_phdr_info *info, size_t size, void *count) {
+    (void)size;
+    *(unsigned long long *)count = info->dlpi_adds - info->dlpi_subs;
+    return 1;
+}
+
+/* Handlers run in the reverse order. A library that came with an import (OpenSSL) has its own, which must not run before
+ * handlers have left that library; so wherever the process holds more images than ever, we go to the front again. */
+void nrpy_runtime_be_first_at_exit(void) {
+    static _Atomic unsigned long long most;
+    unsigned long long images = 0;
+    dl_iterate_phdr(count_images, &images);
+    unsigned long long before = atomic_load(&most);
+    if (images > before && atomic_compare_exchange_strong(&most, &before, images) && !is_guest && nrpy_is_alive()) {
+        (void)atexit(on_exit_of_process); /* without memory for it the first registration remains */
+    }
+}
+
 /* The child has one thread, and locks as they were: everything is refused there. */
 static void on_fork_in_child(void) {
     atomic_store(&nrpy_runtime_dead, true);
@@ -275,7 +294,7 @@ static void *run_runtime(void *argument) {
     atomic_store(&answers_exit, failed == 0);
     sem_post(&order->done);
     if (failed == 0) {
-        nrpy_monitor_run(seize_python);
+        nrpy_monitor_run(seize_python, nrpy_runtime_be_first_at_exit);
     }
     return NULL;
 }

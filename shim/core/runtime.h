@@ -22,4 +22,7 @@ static inline bool nrpy_is_alive(void) {
  */
 int nrpy_runtime_start(const nrpy_open_args *args);
 
+/* After imports: has our exit handler run before those of libraries that were loaded meanwhile. Any thread. */
+void nrpy_runtime_be_first_at_exit(void);
+
 #endif /* NRPY_RUNTIME_H */
