@@ -10,7 +10,7 @@ import pytest
 from conftest import BuildPlugin, StartHost
 from nrhost import NrHost, Status
 
-SOURCE = '''
+SOURCE = """
 import threading
 from nylon_ring_py import Plugin, Status
 
@@ -64,7 +64,7 @@ def let(req): held.pop()(b"let")
 @plugin.handle_sync("header")
 def header(req):
     return repr((req.headers["x"], req.headers.raw, req.headers.items()))
-'''
+"""
 
 UNARY = ("pooled", "sync", "raw", "raw_sync", "callback")
 STREAMS = ("feed", "raw_feed", "stream")
@@ -89,7 +89,7 @@ def host(doors: Path, start_host: StartHost) -> NrHost:
 def call(host: NrHost, entry: str | bytes, **more: Any) -> tuple[int, bytes | None]:
     """A call with every field set: the status of handle and the first payload."""
     fields: dict[str, Any] = {"method": "GET", "path": "/p", "query": "q", "headers": [("k", "v")], "body": b"body"}
-    kind = "stream" if entry in STREAMS else "unary"
+    kind: Any = "stream" if entry in STREAMS else "unary"
     made = host.call(entry, kind=kind, **{**fields, **more})
     return made.handle, made.frames[0].data if made.frames else None
 
@@ -118,7 +118,7 @@ def test_views_that_cannot_be(host: NrHost, view: str) -> None:
 
 @pytest.mark.parametrize("pointer", ["null", "1", "8", "top"])
 def test_no_length_is_empty_whatever_the_pointer(host: NrHost, pointer: str) -> None:
-    empty: Mapping[str, str] = {view: f"{pointer}:0" for view in VIEWS}
+    empty: Mapping[str, str] = dict.fromkeys(VIEWS, f"{pointer}:0")
     for entry in (*UNARY, *STREAMS):
         expected = b"raw " if entry.startswith("raw") else b"True    = "
         assert call(host, entry, raw=empty) == (Status.OK, expected), entry

@@ -10,7 +10,7 @@ import pytest
 from conftest import BuildPlugin, StartHost
 from nrhost import NrHost, Status
 
-SOURCE = '''
+SOURCE = """
 import array, gc, json
 from nylon_ring_py import Plugin, Response, Status
 
@@ -91,7 +91,7 @@ def frames(req):
 @plugin.handle("answer")
 def answer(req, callback):
     callback(MANY[req.body.decode()]())
-'''
+"""
 
 
 @pytest.fixture(scope="module")
@@ -194,7 +194,7 @@ def test_what_a_handler_may_return(host: NrHost, what: str) -> None:
     assert host.stream("yield", body=body).data == [RETURNED[what], b""]
 
 
-LOGGING = '''
+LOGGING = """
 import logging
 from nylon_ring_py import HandlerError, Plugin, Status
 
@@ -224,7 +224,7 @@ def own(req):
 @plugin.handle_raw("flood", sync=True)
 def flood(payload):
     raise OSError("again")
-'''
+"""
 
 
 def test_the_traceback_is_in_the_log_and_not_in_the_reply(build_once: BuildPlugin, start_host: StartHost) -> None:

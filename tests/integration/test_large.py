@@ -10,7 +10,7 @@ import pytest
 from conftest import BuildPlugin, StartHost, is_sanitized
 from nrhost import NrHost, Status, pattern_crc32
 
-SOURCE = '''
+SOURCE = """
 import zlib
 from nylon_ring_py import Plugin, Response, Status
 
@@ -45,7 +45,7 @@ plugin.handle_sync("headers_sync")(headers)
 
 @plugin.handle("fields")
 def fields(req): return f"{len(req.method)} {len(req.path)} {len(req.query)} {len(req.headers['k'])}"
-'''
+"""
 
 MIB = 1 << 20
 UNARY = ("pooled", "sync", "raw", "raw_sync", "view", "callback")

@@ -12,7 +12,7 @@ import pytest
 from conftest import BuildPlugin, StartHost
 from nrhost import NrHost, Status
 
-SOURCE = '''
+SOURCE = """
 import sys, threading
 from nylon_ring_py import HandlerError, Plugin, Response, Status
 
@@ -136,7 +136,7 @@ def data(sid, data): return WAYS[data.decode()]()
 
 @plugin.handle_sync("ping")
 def ping(req): return b"pong"
-'''
+"""
 
 UNARY = ("pooled", "sync", "raw", "raw_sync", "callback", "sync_callback", "raw_callback", "kept_callback")
 STREAMS = ("feed", "raw_feed", "stream", "in_data")
@@ -223,142 +223,3 @@ def test_no_reply_to_what_was_refused(host: NrHost) -> None:
         assert host.call(entry).handle == Status.INVALID
     ledger = host.ledger()
     assert (ledger.accepted, ledger.refused, ledger.replies) == (0, 4, 0)
-
-
-STATUSES = """
-from nylon_ring_py import Plugin, Response, Status
-
-plugin = Plugin("statuses")
-
-def of(body):
-    return Response(b"data", int(body))
-
-plugin.handle("pooled")(lambda req: of(req.body))
-plugin.handle_sync("sync")(lambda req: of(req.body))
-plugin.handle_raw("raw")(of)
-plugin.handle_raw("raw_sync", sync=True)(of)
-
-@plugin.handle("callback")
-def callback(req, callback):
-    callback(b"data", status=int(req.body))
-
-@plugin.handle("response")
-def response(req, callback):
-    callback(of(req.body))
-
-@plugin.handle("over")
-def over(req, callback):
-    callback(Response(b"data", Status.OK), status=int(req.body))
-
-@plugin.handle("by_sid")
-def by_sid(req):
-    plugin.send_result(req.sid, Status(int(req.body)), b"data")
-
-@plugin.handle("feed")
-def feed(req):
-    yield of(req.body)
-    yield "more"
-
-@plugin.handle("stream", stream=True)
-def stream(req):
-    return of(req.body)
-
-@plugin.handle("refused")
-def refused(req, callback):
-    errors = []
-    for status in (5, 6, 7, -1, 2**40):
-        for send in (lambda: callback(b"", status=status), lambda: plugin.send_result(req.sid, status, b"")):
-            try:
-                send()
-            except (ValueError, OverflowError) as error:
-                errors.append(type(error).__name__)
-    callback(str(len(errors)))
-"""
-
-
-def test_every_status_that_can_be_sent(build_once: BuildPlugin, start_host: StartHost) -> None:
-    host = start_host()
-    assert host.load(build_once(STATUSES, "statuses")) == Status.OK
-    for status in Status:
-        body = b"%d" % status
-        for entry in ("pooled", "sync", "raw", "raw_sync", "callback", "response", "over", "by_sid"):
-            reply = host.call(entry, body=body).reply
-            assert (reply.status, reply.data) == (status, b"data"), entry
-        call = host.stream("feed", body=body)
-        more = [(Status.OK, b"more"), (Status.STREAM_END, b"")] if status == Status.OK else []
-        assert [(frame.status, frame.data) for frame in call.frames] == [(status, b"data"), *more]
-        if status != Status.OK:
-            call = host.stream("stream", body=body)
-            assert [(frame.status, frame.data) for frame in call.frames] == [(status, b"data")]
-    assert host.call("refused").reply.data == b"10"
-
-
-BY_SID = """
-import threading
-from nylon_ring_py import Plugin, Status
-
-plugin = Plugin("by_sid", workers=2)
-go = threading.Event()
-
-@plugin.handle("twice")
-def twice(req):
-    first = plugin.send_result(req.sid, Status.OK, b"first")
-    second = plugin.send_result(req.sid, Status.OK, b"second")
-    assert (first, second) == (True, False)
-    return b"third"
-
-@plugin.handle_sync("sync_twice")
-def sync_twice(req):
-    assert plugin.send_result(req.sid, Status.OK, b"first")
-    return "second"
-
-@plugin.handle("wait")
-def wait(req):
-    go.wait()
-    return b"too late"
-
-@plugin.handle("go")
-def let_go(req):
-    go.set()
-
-@plugin.handle_sync("answer")
-def answer(req):
-    sid = int(req.body)
-    try:
-        return str(plugin.send_result(sid, Status.INVALID, b"by sid"))
-    except LookupError as error:
-        return f"LookupError: {error}"
-
-@plugin.handle_sync("late")
-def late(req):
-    return str(plugin._instance.late_replies)
-"""
-
-
-def test_answers_by_sid(build_once: BuildPlugin, start_host: StartHost) -> None:
-    host = start_host()
-    assert host.load(build_once(BY_SID, "by_sid")) == Status.OK
-    assert host.call("twice", sid=100).reply.data == b"first"
-    assert host.call("late").reply.data == b"2"
-    assert host.call("sync_twice", sid=101).reply.data == b"first"
-    assert host.call("late").reply.data == b"3"
-    assert host.call("answer", body=b"100").reply.data == b"False"
-    assert host.call("late").reply.data == b"4"
-    assert host.call("answer", body=b"10000").reply.text.startswith("LookupError: ")
-    assert host.call("answer", body=b"-1").reply.status == Status.ERR
-    assert host.call("late").reply.data == b"4"
-
-
-def test_a_running_call_is_answered_by_sid_from_a_synchronous_one(
-    build_once: BuildPlugin, start_host: StartHost
-) -> None:
-    """The answer is for another sid than the one the host's thread waits for: it may not leave on that thread."""
-    host = start_host()
-    assert host.load(build_once(BY_SID, "by_sid")) == Status.OK
-    sid = host.submit("wait", sid=500).sid
-    while host.call("answer", body=b"500").reply.data != b"True":  # until a worker has taken it
-        pass
-    reply = host.wait(sid).reply
-    assert (reply.status, reply.data) == (Status.INVALID, b"by sid")
-    host.call("go")
-    assert host.ledger().strangers == 0

@@ -10,7 +10,7 @@ import pytest
 from conftest import ROOT, BuildPlugin, StartHost, is_sanitized
 from nrhost import NrHost, Status
 
-SOURCE = '''
+SOURCE = """
 from nylon_ring_py import CallEndedError, Plugin, Status
 
 plugin = Plugin("stateful", workers=2)
@@ -82,7 +82,7 @@ def big(req):
 @plugin.handle_sync("where")
 def where(req):
     return str(plugin._instance.keeps_state_in_host)
-'''
+"""
 
 PUT = repr(["ü".encode(), b"\0\xff", b"3", None, None, b"7", "ü".encode(), None]).encode()
 
@@ -100,7 +100,8 @@ def plain_host(tmp_path_factory: pytest.TempPathFactory) -> Path:
     sanitize = [f"-fsanitize={name}" for name, kind in (("address,undefined", "asan"), ("thread", "tsan"))
                 if is_sanitized(kind)]  # fmt: skip
     command = [
-        "cc", *sanitize, f"-I{ROOT / 'host-harness/c'}", f"-I{ROOT / 'shim/abi'}", str(ROOT / "tests/hosts/plain_host.c"),
+        "cc", *sanitize, f"-I{ROOT / 'host-harness/c'}", f"-I{ROOT / 'shim/abi'}",
+        str(ROOT / "tests/hosts/plain_host.c"),
         str(libraries / "libnrcommand.a"), str(libraries / "libnrhost.a"), "-pthread", "-ldl", "-o", str(out),
     ]  # fmt: skip
     subprocess.run(command, check=True)

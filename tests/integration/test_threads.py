@@ -234,9 +234,7 @@ def test_a_context_is_back_after_a_call_inside_send_result(host: NrHost, mode: A
 
 def test_python_threads_answer_later(host: NrHost) -> None:
     before = states(host)
-    storm = host.storm(
-        calls=2000, threads=16, check_echo=True, unary="later", raw="later_sync", stream="later_stream"
-    )
+    storm = host.storm(calls=2000, threads=16, check_echo=True, unary="later", raw="later_sync", stream="later_stream")
     assert (storm.terminals, storm.wrong, storm.timeouts) == (2000, 0, 0)
     assert host.stream("later_stream").data == [*(b"%d" % n for n in range(10)), b""]
     while states(host) != before:  # the last thread is past its answer, but maybe not past its end

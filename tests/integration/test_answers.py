@@ -1,0 +1,211 @@
+"""Answers by sid and by status: what may be sent, when, and what becomes of the rest."""
+
+from __future__ import annotations
+
+import pytest
+from conftest import BuildPlugin, StartHost
+from nrhost import Status
+
+STATUSES = """
+from nylon_ring_py import Plugin, Response, Status
+
+plugin = Plugin("statuses")
+
+def of(body):
+    return Response(b"data", int(body))
+
+plugin.handle("pooled")(lambda req: of(req.body))
+plugin.handle_sync("sync")(lambda req: of(req.body))
+plugin.handle_raw("raw")(of)
+plugin.handle_raw("raw_sync", sync=True)(of)
+
+@plugin.handle("callback")
+def callback(req, callback):
+    callback(b"data", status=int(req.body))
+
+@plugin.handle("response")
+def response(req, callback):
+    callback(of(req.body))
+
+@plugin.handle("over")
+def over(req, callback):
+    callback(Response(b"data", Status.OK), status=int(req.body))
+
+@plugin.handle("by_sid")
+def by_sid(req):
+    plugin.send_result(req.sid, Status(int(req.body)), b"data")
+
+@plugin.handle("feed")
+def feed(req):
+    yield of(req.body)
+    yield "more"
+
+@plugin.handle("stream", stream=True)
+def stream(req):
+    return of(req.body)
+
+@plugin.handle("refused")
+def refused(req, callback):
+    errors = []
+    for status in (5, 6, 7, -1, 2**40):
+        for send in (lambda: callback(b"", status=status), lambda: plugin.send_result(req.sid, status, b"")):
+            try:
+                send()
+            except (ValueError, OverflowError) as error:
+                errors.append(type(error).__name__)
+    callback(str(len(errors)))
+"""
+
+
+def test_every_status_that_can_be_sent(build_once: BuildPlugin, start_host: StartHost) -> None:
+    host = start_host()
+    assert host.load(build_once(STATUSES, "statuses")) == Status.OK
+    for status in Status:
+        body = b"%d" % status
+        for entry in ("pooled", "sync", "raw", "raw_sync", "callback", "response", "over", "by_sid"):
+            reply = host.call(entry, body=body).reply
+            assert (reply.status, reply.data) == (status, b"data"), entry
+        call = host.stream("feed", body=body)
+        more = [(Status.OK, b"more"), (Status.STREAM_END, b"")] if status == Status.OK else []
+        assert [(frame.status, frame.data) for frame in call.frames] == [(status, b"data"), *more]
+        if status != Status.OK:
+            call = host.stream("stream", body=body)
+            assert [(frame.status, frame.data) for frame in call.frames] == [(status, b"data")]
+    assert host.call("refused").reply.data == b"10"
+
+
+BY_SID = """
+import threading
+from nylon_ring_py import Plugin, Status
+
+plugin = Plugin("by_sid", workers=2)
+go = threading.Event()
+
+@plugin.handle("twice")
+def twice(req):
+    first = plugin.send_result(req.sid, Status.OK, b"first")
+    second = plugin.send_result(req.sid, Status.OK, b"second")
+    assert (first, second) == (True, False)
+    return b"third"
+
+@plugin.handle_sync("sync_twice")
+def sync_twice(req):
+    assert plugin.send_result(req.sid, Status.OK, b"first")
+    return "second"
+
+@plugin.handle("wait")
+def wait(req):
+    go.wait()
+    return b"too late"
+
+@plugin.handle("go")
+def let_go(req):
+    go.set()
+
+@plugin.handle_sync("answer")
+def answer(req):
+    sid = int(req.body)
+    try:
+        return str(plugin.send_result(sid, Status.INVALID, b"by sid"))
+    except LookupError as error:
+        return f"LookupError: {error}"
+
+def threaded(req):
+    thread = threading.Thread(target=lambda: plugin.send_result(req.sid, Status.OK, b"thread"))
+    thread.start()
+    thread.join()
+    return b"handler"
+
+plugin.handle("threaded")(threaded)
+plugin.handle_sync("sync_threaded")(threaded)
+
+@plugin.handle_sync("late")
+def late(req):
+    return str(plugin._instance.late_replies)
+"""
+
+
+def test_answers_by_sid(build_once: BuildPlugin, start_host: StartHost) -> None:
+    host = start_host()
+    assert host.load(build_once(BY_SID, "by_sid")) == Status.OK
+    assert host.call("twice", sid=100).reply.data == b"first"
+    assert host.call("late").reply.data == b"2"
+    assert host.call("sync_twice", sid=101).reply.data == b"first"
+    assert host.call("late").reply.data == b"3"
+    assert host.call("answer", body=b"100").reply.data == b"False"
+    assert host.call("late").reply.data == b"4"
+    assert host.call("answer", body=b"10000").reply.text.startswith("LookupError: ")
+    assert host.call("answer", body=b"-1").reply.status == Status.ERR
+    assert host.call("late").reply.data == b"4"
+
+
+def test_a_running_call_is_answered_by_sid_from_a_synchronous_one(
+    build_once: BuildPlugin, start_host: StartHost
+) -> None:
+    """The answer is for another sid than the one the host's thread waits for: it may not leave on that thread."""
+    host = start_host()
+    assert host.load(build_once(BY_SID, "by_sid")) == Status.OK
+    sid = host.submit("wait", sid=500).sid
+    while host.call("answer", body=b"500").reply.data != b"True":  # until a worker has taken it
+        pass
+    reply = host.wait(sid).reply
+    assert (reply.status, reply.data) == (Status.INVALID, b"by sid")
+    host.call("go")
+    assert host.ledger().strangers == 0
+
+
+@pytest.mark.parametrize("entry", ["threaded", "sync_threaded"])
+def test_a_thread_answers_before_its_handler_returns(
+    build_once: BuildPlugin, start_host: StartHost, entry: str
+) -> None:
+    host = start_host()
+    assert host.load(build_once(BY_SID, "by_sid")) == Status.OK
+    for n in range(1, 51):
+        assert host.call(entry).reply.data == b"thread"
+        while host.call("late").reply.data != b"%d" % n:  # what the handler returned
+            pass
+
+
+FULL = """
+import threading
+from nylon_ring_py import Plugin
+
+plugin = Plugin("full", workers=1, max_pending=4)
+go = threading.Event()
+
+@plugin.handle("wait")
+def wait(req):
+    go.wait()
+    return req.body
+
+@plugin.handle("feed")
+def feed(req):
+    yield req.body
+
+plugin.handle("callback")(lambda req, callback: callback(req.body))
+
+@plugin.handle_sync("go")
+def let_go(req): go.set()
+"""
+
+
+def test_a_full_queue_refuses_and_what_it_took_is_answered(build_once: BuildPlugin, start_host: StartHost) -> None:
+    host = start_host()
+    assert host.load(build_once(FULL, "full")) == Status.OK
+    taken = []
+    refused = 0
+    while refused < 12:
+        for entry in ("wait", "feed", "callback"):
+            call = host.submit(entry, body=b"x", kind="stream" if entry == "feed" else "unary")
+            if call.handle == Status.OK:
+                taken.append((entry, call.sid))
+            else:
+                assert call.handle == Status.ERR
+                refused += 1
+    assert 4 <= len(taken) <= 5 + 4  # the worker has taken one meanwhile, and a full look at the counts may lag
+    assert host.call("go").reply.status == Status.OK
+    for entry, sid in taken:
+        assert host.wait(sid).data == ([b"x", b""] if entry == "feed" else [b"x"])
+    ledger = host.ledger()
+    assert (ledger.refused, ledger.after_refusal) == (refused, 0)
+    assert host.call("wait", body=b"again").reply.data == b"again"
