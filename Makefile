@@ -1,0 +1,51 @@
+# The words of this project. Each sets up what it needs by itself.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+C_FILES := $(shell git ls-files -co --exclude-standard '*.c' '*.h')
+PY_FILES := nylon_ring_py tests benchmarks scripts examples setup.py
+
+.PHONY: help setup host demo test check format bench asan clean
+
+help:
+	@echo 'make setup   .venv with the package and all tools; then .venv/bin/nylon-ring works'
+	@echo 'make demo    build the examples and a C host, and print real replies'
+	@echo 'make test    the test suite with every Python there is: 3.11, 3.12, 3.13, Debian'"'"'s'
+	@echo 'make check   lint, layout and types of all sources'
+	@echo 'make format  lay the sources out as make check wants them'
+	@echo 'make bench   figures, beside the floor of the same run (QUICK=1: half a minute)'
+	@echo 'make asan    the integration tests with Address-, UndefinedBehavior- and LeakSanitizer'
+	@echo 'make clean   remove all that these made'
+
+setup:
+	@$(PYTHON) scripts/environment.py $(VENV) --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')"
+
+host:
+	@$(MAKE) -s -C host-harness/c
+
+demo: setup host
+	@$(BIN)/python scripts/demo.py
+
+test:
+	@$(PYTHON) scripts/test.py
+
+check: setup
+	$(BIN)/ruff check $(PY_FILES)
+	$(BIN)/ruff format --check $(PY_FILES)
+	MYPYPATH=tests $(BIN)/mypy
+	$(BIN)/clang-format --dry-run -Werror $(C_FILES)
+
+format: setup
+	$(BIN)/ruff check --fix $(PY_FILES)
+	$(BIN)/ruff format $(PY_FILES)
+	$(BIN)/clang-format -i $(C_FILES)
+
+bench: setup host
+	@$(BIN)/python benchmarks/run.py $(if $(QUICK),--quick)
+
+asan:
+	@$(PYTHON) scripts/test.py --sanitize address,undefined
+
+clean:
+	rm -rf build .venv .venvs *.egg-info .mypy_cache .ruff_cache .pytest_cache

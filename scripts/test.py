@@ -1,0 +1,141 @@
+"""Run the test suite once with every Python there is: 3.11, 3.12, 3.13, and Debian's static one.
+
+    test.py [--sanitize address,undefined] [pytest arguments]
+
+A Python that is missing is left out with a line that says so, and is a failure where CI=true.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from environment import ROOT, check, make
+
+VERSIONS = ("3.11", "3.12", "3.13")
+DEBIAN = Path("/usr/bin/python3")
+AT_ONCE = 2  # each run is a process that mostly waits for hosts; more would only slow each other
+
+
+@dataclass
+class Result:
+    """How one run went."""
+
+    name: str
+    passed: int
+    failed: int
+    output: str
+
+
+def find(version: str) -> str | None:
+    """The Python of a minor version: on PATH, or pyenv's. Its own path, not that of a shim."""
+    candidates = [shutil.which(f"python{version}"), shutil.which("python3")]
+    if shutil.which("pyenv"):
+        prefix = subprocess.run(["pyenv", "prefix", version], capture_output=True, text=True).stdout.strip()
+        candidates.insert(0, f"{prefix}/bin/python3" if prefix else None)
+    for candidate in candidates:
+        code = "import sys; print('%d.%d' % sys.version_info[:2], sys.executable)"
+        if candidate is None or not Path(candidate).exists():
+            continue
+        said = subprocess.run([candidate, "-I", "-c", code], capture_output=True, text=True).stdout.split(maxsplit=1)
+        if said and said[0] == version and not said[1].startswith("/usr/bin/"):
+            return said[1].strip()
+    return None
+
+
+def pythons() -> dict[str, str | None]:
+    """The Pythons to test with, by the name of their environment; None where one is missing."""
+    found: dict[str, str | None] = {version: find(version) for version in VERSIONS}
+    found["debian"] = str(DEBIAN) if DEBIAN.exists() and Path("/etc/debian_version").exists() else None
+    return found
+
+
+def run_suite(name: str, python: Path, arguments: list[str], environment: dict[str, str]) -> Result:
+    """Run pytest with one Python and count."""
+    report = ROOT / f"build/test-{name}.xml"
+    report.unlink(missing_ok=True)
+    command = [str(python), "-P", "-m", "pytest", "-q", f"--junitxml={report}", *arguments]
+    done = subprocess.run(
+        command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env={**os.environ, **environment}
+    )
+    passed = failed = 0
+    if report.exists():
+        for suite in ElementTree.parse(report).getroot().iter("testsuite"):
+            total, bad = int(suite.get("tests", 0)), int(suite.get("failures", 0)) + int(suite.get("errors", 0))
+            skipped = int(suite.get("skipped", 0))
+            passed += total - bad - skipped
+            failed += bad + (skipped if os.environ.get("CI") == "true" else 0)
+    if done.returncode != 0:
+        failed = max(failed, 1)
+    print(f"Python {name}: {passed} passed, {failed} failed", file=sys.stderr, flush=True)
+    return Result(name, passed, failed, done.stdout)
+
+
+def build_host(out: str, sanitize: str) -> None:
+    """Build the C host and the C test plugins."""
+    subprocess.run(["make", "-s", "-C", ROOT / "host-harness/c", f"OUT={ROOT / out}", f"SANITIZE={sanitize}"], check=True)
+
+
+def sanitizer_environment(out: str) -> dict[str, str]:
+    """What instrumented code wants: malloc for every allocation, its runtime in plain programs too."""
+    runtime = subprocess.run(["cc", "-print-file-name=libasan.so"], capture_output=True, text=True, check=True)
+    suppressions = ROOT / "tests/sanitizers/lsan.supp"
+    return {
+        "NRHOST": str(ROOT / out / "nrhost"),
+        "LD_PRELOAD": runtime.stdout.strip(),
+        "PYTHONMALLOC": "malloc",
+        "ASAN_OPTIONS": "detect_leaks=1:detect_stack_use_after_return=0",
+        "LSAN_OPTIONS": f"suppressions={suppressions}:print_suppressions=0",
+        "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
+    }
+
+
+def main() -> int:
+    """Run what the command line asks for; 0 when all passed."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--sanitize", default="", help="instrument package and host, and run with 3.11 only")
+    arguments, rest = parser.parse_known_args()
+    (ROOT / "build").mkdir(exist_ok=True)
+    if arguments.sanitize:
+        python, name = find(VERSIONS[0]) or sys.executable, "asan"
+        make(ROOT / ".venvs" / name, python, arguments.sanitize)
+        build_host("build/c-asan", arguments.sanitize)
+        inner = ROOT / ".venvs" / name / "bin/python"
+        results = [run_suite(name, inner, rest or ["tests/integration"], sanitizer_environment("build/c-asan"))]
+    else:
+        build_host("build/c", "")
+        results = test_all(rest)
+    for result in results:
+        print(f"\n==== Python {result.name}\n{result.output.strip()}")
+    passed, failed = sum(result.passed for result in results), sum(result.failed for result in results)
+    print(f"\n{passed} passed, {failed} failed")
+    return 1 if failed or not passed else 0
+
+
+def test_all(arguments: list[str]) -> list[Result]:
+    """Run the suite with every Python that is there."""
+    results = []
+    present = {}
+    for name, python in pythons().items():
+        if python is not None:
+            check(python)
+            make(ROOT / ".venvs" / name, python, "")
+            present[name] = ROOT / ".venvs" / name / "bin/python"
+        elif os.environ.get("CI") == "true":
+            results.append(Result(name, 0, 1, f"Python {name} is missing, and CI tests with it"))
+        else:
+            print(f"Python {name} is not on this machine: left out", file=sys.stderr)
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        runs = [pool.submit(run_suite, name, inner, arguments, {}) for name, inner in present.items()]
+        return results + [run.result() for run in runs]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
