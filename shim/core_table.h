@@ -32,11 +32,11 @@ typedef struct nrpy_open_args {
     uint32_t struct_size;
     uint32_t reserved;
     nrpy_host host;
-    const char *origin;       /* path of the plugin file, as the dynamic loader knows it */
-    const char *name;         /* the plugin's name, for messages */
-    const char *executable;   /* the Python to be: PyConfig.executable */
-    const char *prefix;       /* sys.prefix that this executable must give */
-    const char *boot;         /* NUL-terminated strings: key value key value */
+    const char *origin;     /* path of the plugin file, as the dynamic loader knows it */
+    const char *name;       /* the plugin's name, for messages */
+    const char *executable; /* the Python to be: PyConfig.executable */
+    const char *prefix;     /* sys.prefix that this executable must give */
+    const char *boot;       /* NUL-terminated strings: key value key value */
     size_t boot_size;
     const void *archive;
     size_t archive_size;

@@ -20,8 +20,7 @@
 static_assert(sizeof(REF_MAGIC) - 1 == sizeof(((nrpy_payload_ref *)0)->magic), "size of the reference's magic");
 static_assert(sizeof(NRPY_PAYLOAD_MAGIC) - 1 == sizeof(((nrpy_payload_header *)0)->magic), "size of the magic");
 
-__attribute__((format(printf, 3, 4))) static int fail(char *error, size_t error_size, const char *format, ...)
-{
+__attribute__((format(printf, 3, 4))) static int fail(char *error, size_t error_size, const char *format, ...) {
     va_list args;
     va_start(args, format);
     (void)vsnprintf(error, error_size, format, args);
@@ -35,8 +34,7 @@ typedef struct probe_pipe {
     int write_end;
 } probe_pipe;
 
-static int pipe_open(probe_pipe *probe)
-{
+static int pipe_open(probe_pipe *probe) {
     int ends[2];
     if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0) {
         return -1;
@@ -46,14 +44,12 @@ static int pipe_open(probe_pipe *probe)
     return 0;
 }
 
-static void pipe_close(const probe_pipe *probe)
-{
+static void pipe_close(const probe_pipe *probe) {
     (void)close(probe->read_end);
     (void)close(probe->write_end);
 }
 
-static int pipe_drain(const probe_pipe *probe, unsigned char *to, size_t size)
-{
+static int pipe_drain(const probe_pipe *probe, unsigned char *to, size_t size) {
     size_t done = 0;
     while (done < size) {
         ssize_t got = read(probe->read_end, to + done, size - done);
@@ -67,8 +63,7 @@ static int pipe_drain(const probe_pipe *probe, unsigned char *to, size_t size)
 }
 
 /* The pipe is empty before each write, so a write takes at least one byte or fails for good. */
-static int copy_mapped(const probe_pipe *probe, unsigned char *to, const unsigned char *from, size_t size)
-{
+static int copy_mapped(const probe_pipe *probe, unsigned char *to, const unsigned char *from, size_t size) {
     size_t done = 0;
     while (done < size) {
         size_t left = size - done;
@@ -85,8 +80,7 @@ static int copy_mapped(const probe_pipe *probe, unsigned char *to, const unsigne
     return 0;
 }
 
-static int copy_failed(char *error, size_t error_size, const char *what)
-{
+static int copy_failed(char *error, size_t error_size, const char *what) {
     if (errno == EFAULT) {
         return fail(error, error_size, "the plugin file is truncated: its %s is not there; " REBUILD, what);
     }
@@ -94,8 +88,7 @@ static int copy_failed(char *error, size_t error_size, const char *what)
 }
 
 /* zlib's CRC-32, four bits at a time: a table of 16 words is small enough to read. */
-static uint32_t crc32_of(const unsigned char *bytes, size_t size)
-{
+static uint32_t crc32_of(const unsigned char *bytes, size_t size) {
     static const uint32_t table[16] = {
         0x00000000u, 0x1db71064u, 0x3b6e20c8u, 0x26d930acu, 0x76dc4190u, 0x6b6b51f4u, 0x4db26158u, 0x5005713cu,
         0xedb88320u, 0xf00f9344u, 0xd6d6a3e8u, 0xcb61b38cu, 0x9b64c2b0u, 0x86d3d2d4u, 0xa00ae278u, 0xbdbdf21cu,
@@ -109,24 +102,22 @@ static uint32_t crc32_of(const unsigned char *bytes, size_t size)
     return ~crc;
 }
 
-static int check_ref(const nrpy_payload_ref *ref, const void *base, char *error, size_t error_size)
-{
+static int check_ref(const nrpy_payload_ref *ref, const void *base, char *error, size_t error_size) {
     if (memcmp(ref->magic, REF_MAGIC, sizeof ref->magic) != 0) {
         return fail(error, error_size, "the reference to the plugin's payload is damaged; " REBUILD);
     }
     if (ref->address == 0) {
         return fail(error, error_size, "this file is the bare stub and holds no plugin; " REBUILD);
     }
-    if (ref->size < sizeof(nrpy_payload_header) || ref->size > PTRDIFF_MAX ||
-        ref->address > UINTPTR_MAX - ref->size || (uintptr_t)base > UINTPTR_MAX - ref->size - ref->address) {
+    if (ref->size < sizeof(nrpy_payload_header) || ref->size > PTRDIFF_MAX || ref->address > UINTPTR_MAX - ref->size ||
+        (uintptr_t)base > UINTPTR_MAX - ref->size - ref->address) {
         return fail(error, error_size, "the payload's place is impossible (address 0x%llx, %llu bytes); " REBUILD,
                     (unsigned long long)ref->address, (unsigned long long)ref->size);
     }
     return 0;
 }
 
-static int check_header(const nrpy_payload_header *header, uint64_t size, char *error, size_t error_size)
-{
+static int check_header(const nrpy_payload_header *header, uint64_t size, char *error, size_t error_size) {
     if (memcmp(header->magic, NRPY_PAYLOAD_MAGIC, sizeof header->magic) != 0) {
         return fail(error, error_size, "the plugin's payload does not start with its magic bytes; " REBUILD);
     }
@@ -146,8 +137,8 @@ static int check_header(const nrpy_payload_header *header, uint64_t size, char *
 }
 
 /* `offset` and `size` come from the file: no sum of the two is made before it is known to fit. */
-static int check_part(const char *what, uint64_t offset, uint64_t size, uint64_t total, char *error, size_t error_size)
-{
+static int check_part(const char *what, uint64_t offset, uint64_t size, uint64_t total, char *error,
+                      size_t error_size) {
     if (offset < sizeof(nrpy_payload_header) || offset > total || size > total - offset) {
         return fail(error, error_size, "the payload's %s (offset %llu, %llu bytes) leaves its %llu bytes; " REBUILD,
                     what, (unsigned long long)offset, (unsigned long long)size, (unsigned long long)total);
@@ -155,8 +146,7 @@ static int check_part(const char *what, uint64_t offset, uint64_t size, uint64_t
     return 0;
 }
 
-static int check_parts(const nrpy_payload_header *header, char *error, size_t error_size)
-{
+static int check_parts(const nrpy_payload_header *header, char *error, size_t error_size) {
     uint64_t total = header->total_size;
     if (check_part("boot record", header->boot_offset, header->boot_size, total, error, error_size) != 0 ||
         check_part("manifest", header->manifest_offset, header->manifest_size, total, error, error_size) != 0) {
@@ -165,8 +155,7 @@ static int check_parts(const nrpy_payload_header *header, char *error, size_t er
     return check_part("archive", header->archive_offset, header->archive_size, total, error, error_size);
 }
 
-static int check_crc(const nrpy_payload *payload, uint32_t expected, char *error, size_t error_size)
-{
+static int check_crc(const nrpy_payload *payload, uint32_t expected, char *error, size_t error_size) {
     size_t head = sizeof(nrpy_payload_header);
     uint32_t got = crc32_of(payload->bytes + head, payload->size - head);
     if (got != expected) {
@@ -176,8 +165,7 @@ static int check_crc(const nrpy_payload *payload, uint32_t expected, char *error
     return 0;
 }
 
-static int check_boot(const nrpy_payload *payload, char *error, size_t error_size)
-{
+static int check_boot(const nrpy_payload *payload, char *error, size_t error_size) {
     size_t strings = 0;
     for (size_t i = 0; i < payload->boot_size; i++) {
         strings += payload->boot[i] == '\0';
@@ -188,8 +176,7 @@ static int check_boot(const nrpy_payload *payload, char *error, size_t error_siz
     return 0;
 }
 
-static void set_views(nrpy_payload *payload, const nrpy_payload_header *header)
-{
+static void set_views(nrpy_payload *payload, const nrpy_payload_header *header) {
     payload->boot = (const char *)payload->bytes + header->boot_offset;
     payload->boot_size = (size_t)header->boot_size;
     payload->manifest = (const char *)payload->bytes + header->manifest_offset;
@@ -200,8 +187,7 @@ static void set_views(nrpy_payload *payload, const nrpy_payload_header *header)
 
 /* The header is checked in the heap copy only: the mapping may change while we look. */
 static int copy_and_check(const probe_pipe *probe, const nrpy_payload_ref *ref, const void *base, nrpy_payload *payload,
-                          char *error, size_t error_size)
-{
+                          char *error, size_t error_size) {
     nrpy_payload_header header;
     const unsigned char *mapped = (const unsigned char *)base + ref->address;
     if (copy_mapped(probe, (unsigned char *)&header, mapped, sizeof header) != 0) {
@@ -227,8 +213,8 @@ static int copy_and_check(const probe_pipe *probe, const nrpy_payload_ref *ref, 
     return check_boot(payload, error, error_size);
 }
 
-int nrpy_payload_read(const nrpy_payload_ref *ref, const void *base, nrpy_payload *out, char *error, size_t error_size)
-{
+int nrpy_payload_read(const nrpy_payload_ref *ref, const void *base, nrpy_payload *out, char *error,
+                      size_t error_size) {
     probe_pipe probe;
     memset(out, 0, sizeof *out);
     if (check_ref(ref, base, error, error_size) != 0) {
@@ -245,8 +231,7 @@ int nrpy_payload_read(const nrpy_payload_ref *ref, const void *base, nrpy_payloa
     return result;
 }
 
-const char *nrpy_payload_get(const nrpy_payload *payload, const char *key)
-{
+const char *nrpy_payload_get(const nrpy_payload *payload, const char *key) {
     const char *end = payload->boot + payload->boot_size;
     for (const char *at = payload->boot; at < end;) {
         const char *value = at + strlen(at) + 1;
@@ -258,8 +243,7 @@ const char *nrpy_payload_get(const nrpy_payload *payload, const char *key)
     return NULL;
 }
 
-void nrpy_payload_free(nrpy_payload *payload)
-{
+void nrpy_payload_free(nrpy_payload *payload) {
     free(payload->bytes);
     memset(payload, 0, sizeof *payload);
 }

@@ -42,13 +42,20 @@ typedef struct options {
 enum { RAW = 1, FAST, COUNT, SEND, CLOSE, METHOD, PATH, QUERY, HEADER, BODY, TIMEOUT, LAYOUT, HELP };
 
 static const struct option table[] = {
-    {"raw", no_argument, NULL, RAW},           {"fast", no_argument, NULL, FAST},
-    {"count", required_argument, NULL, COUNT}, {"send", required_argument, NULL, SEND},
-    {"close", no_argument, NULL, CLOSE},       {"method", required_argument, NULL, METHOD},
-    {"path", required_argument, NULL, PATH},   {"query", required_argument, NULL, QUERY},
-    {"header", required_argument, NULL, HEADER}, {"body", required_argument, NULL, BODY},
-    {"timeout", required_argument, NULL, TIMEOUT}, {"layout", required_argument, NULL, LAYOUT},
-    {"help", no_argument, NULL, HELP},         {0},
+    {"raw", no_argument, NULL, RAW},
+    {"fast", no_argument, NULL, FAST},
+    {"count", required_argument, NULL, COUNT},
+    {"send", required_argument, NULL, SEND},
+    {"close", no_argument, NULL, CLOSE},
+    {"method", required_argument, NULL, METHOD},
+    {"path", required_argument, NULL, PATH},
+    {"query", required_argument, NULL, QUERY},
+    {"header", required_argument, NULL, HEADER},
+    {"body", required_argument, NULL, BODY},
+    {"timeout", required_argument, NULL, TIMEOUT},
+    {"layout", required_argument, NULL, LAYOUT},
+    {"help", no_argument, NULL, HELP},
+    {0},
 };
 
 static bool add_header(options *o, char *text) {
@@ -92,16 +99,34 @@ static bool set_body(options *o, const char *text) {
 
 static bool take_option(options *o, int option, char *value) {
     switch (option) {
-    case RAW: o->raw = true; return true;
-    case FAST: o->fast = true; return true;
-    case COUNT: o->count = strtoul(value, NULL, 10); return o->count > 0;
-    case CLOSE: o->close = true; return true;
-    case METHOD: o->metadata.method = nrhost_str(value); return true;
-    case PATH: o->metadata.path = nrhost_str(value); return true;
-    case QUERY: o->metadata.query = nrhost_str(value); return true;
-    case HEADER: return add_header(o, value);
-    case BODY: return set_body(o, value);
-    case TIMEOUT: o->timeout_s = strtod(value, NULL); return true;
+    case RAW:
+        o->raw = true;
+        return true;
+    case FAST:
+        o->fast = true;
+        return true;
+    case COUNT:
+        o->count = strtoul(value, NULL, 10);
+        return o->count > 0;
+    case CLOSE:
+        o->close = true;
+        return true;
+    case METHOD:
+        o->metadata.method = nrhost_str(value);
+        return true;
+    case PATH:
+        o->metadata.path = nrhost_str(value);
+        return true;
+    case QUERY:
+        o->metadata.query = nrhost_str(value);
+        return true;
+    case HEADER:
+        return add_header(o, value);
+    case BODY:
+        return set_body(o, value);
+    case TIMEOUT:
+        o->timeout_s = strtod(value, NULL);
+        return true;
     case SEND:
         if (o->send_count < SENDS_MAX) {
             o->sends[o->send_count++] = value;
@@ -111,7 +136,8 @@ static bool take_option(options *o, int option, char *value) {
     case LAYOUT:
         o->host.layout = strcmp(value, "raw") == 0 ? NRHOST_SIX : NRHOST_SEED;
         return strcmp(value, "raw") == 0 || strcmp(value, "seed") == 0;
-    default: return false;
+    default:
+        return false;
     }
 }
 
@@ -163,22 +189,23 @@ static void print_frame(const nrhost_frame *frame) {
 }
 
 static nrhost_request request_of(const options *o, nrhost_kind kind) {
-    return (nrhost_request){.entry = nrhost_str(o->entry),
-                            .metadata = &o->metadata,
-                            .payload = o->body,
-                            .kind = kind,
-                            .raw = o->raw};
+    return (nrhost_request){
+        .entry = nrhost_str(o->entry), .metadata = &o->metadata, .payload = o->body, .kind = kind, .raw = o->raw};
 }
 
 /* Says why no frame came, if so. */
 static bool got_frame(nrhost_outcome outcome, const nrhost_frame *frame) {
     switch (outcome) {
-    case NRHOST_FRAME: return true;
-    case NRHOST_ENDED: return false;
+    case NRHOST_FRAME:
+        return true;
+    case NRHOST_ENDED:
+        return false;
     case NRHOST_REFUSED:
         fprintf(stderr, "nrhost: handle refused the call: %s\n", nrhost_status_name(frame->status));
         return false;
-    case NRHOST_TIMEOUT: fprintf(stderr, "nrhost: no reply in time; --timeout gives it more\n"); return false;
+    case NRHOST_TIMEOUT:
+        fprintf(stderr, "nrhost: no reply in time; --timeout gives it more\n");
+        return false;
     case NRHOST_NO_REPLY:
         fprintf(stderr, "nrhost: the entry did not answer before handle returned; call it without --fast\n");
         return false;
@@ -210,8 +237,8 @@ int command_call(int argc, char **argv) {
     for (unsigned long i = 0; i < o.count && good; i++) {
         nrhost_frame reply;
         nrhost_request request = request_of(&o, NRHOST_UNARY);
-        nrhost_outcome outcome = o.fast ? nrhost_call_fast(host, &request, &reply)
-                                        : nrhost_call_unary(host, &request, o.timeout_s, &reply);
+        nrhost_outcome outcome =
+            o.fast ? nrhost_call_fast(host, &request, &reply) : nrhost_call_unary(host, &request, o.timeout_s, &reply);
         good = got_frame(outcome, &reply);
         if (good) {
             print_frame(&reply);

@@ -229,8 +229,8 @@ void verb_stream_close(const command *c, json *out) {
         return;
     }
     uint64_t sid = command_u64(c, "sid", 0);
-    json_u64(out, "status", command_find(c, "ctx")
-                                ? nrhost_functions_of(slot->host)->stream_close(plugin_ctx_of(c, slot->host), sid)
-                                : nrhost_close_stream(slot->host, sid));
+    json_u64(out, "status",
+             command_find(c, "ctx") ? nrhost_functions_of(slot->host)->stream_close(plugin_ctx_of(c, slot->host), sid)
+                                    : nrhost_close_stream(slot->host, sid));
     plugin_done(slot);
 }

@@ -127,7 +127,8 @@ NRHOST_INTERNAL void nrhost_ctx_retire(nrhost_ctx *ctx, bool keep);
 NRHOST_INTERNAL nrhost_ledger *nrhost_ledger_new(void);
 NRHOST_INTERNAL void nrhost_ledger_free(nrhost_ledger *ledger);
 NRHOST_INTERNAL nrhost_record *nrhost_ledger_call(nrhost_ledger *ledger, uint64_t sid, nrhost_kind kind);
-NRHOST_INTERNAL void nrhost_ledger_returned(nrhost_ledger *ledger, uint64_t sid, nrhost_record *record, NrStatus status);
+NRHOST_INTERNAL void nrhost_ledger_returned(nrhost_ledger *ledger, uint64_t sid, nrhost_record *record,
+                                            NrStatus status);
 /* `inside` is the sid whose handle this thread is in, 0 for none. */
 NRHOST_INTERNAL nrhost_record *nrhost_ledger_send_begins(nrhost_ledger *ledger, uint64_t sid, NrStatus status,
                                                          uint64_t inside);

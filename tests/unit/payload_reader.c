@@ -15,8 +15,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-int main(int argc, char **argv)
-{
+int main(int argc, char **argv) {
     struct link_map *map = NULL;
     nrpy_payload payload;
     char error[512];
@@ -40,7 +39,8 @@ int main(int argc, char **argv)
     }
     fwrite(payload.bytes, 1, payload.size, stdout);
     const char *name = nrpy_payload_get(&payload, "name");
-    fprintf(stderr, "name=%s missing=%s\n", name ? name : "(none)", nrpy_payload_get(&payload, "nothing") ? "yes" : "no");
+    fprintf(stderr, "name=%s missing=%s\n", name ? name : "(none)",
+            nrpy_payload_get(&payload, "nothing") ? "yes" : "no");
     nrpy_payload_free(&payload);
     return fflush(stdout) == 0 ? 0 : 2;
 }
