@@ -25,11 +25,13 @@ SOURCE = """
     @plugin.handle("wait")
     def wait(req):
         with open(req.path) as fifo:
+            print("handler: in")
             return fifo.read()
 
     @plugin.handle_sync("wait_sync")
     def wait_sync(req):
         with open(req.path) as fifo:
+            print("handler: in")
             return fifo.read()
 
     @plugin.handle("for_ever")
@@ -107,13 +109,19 @@ def fifo(tmp_path: Path) -> Path:
 
 
 @contextmanager
-def writer(fifo: Path) -> Iterator[int]:
-    """Opens the writing end: waits until a handler is reading. Leaving it lets the handlers go."""
+def writer(host: NrHost, fifo: Path, readers: int) -> Iterator[int]:
+    """Opens the writing end, and waits until so many handlers are reading. Leaving it lets them go."""
     end = os.open(fifo, os.O_WRONLY)
     try:
+        wait_until_said(host, "handler: in", readers)
         yield end
     finally:
         os.close(end)
+
+
+def wait_until_said(host: NrHost, words: str, times: int = 1) -> None:
+    while host.stderr().count(words.encode()) < times:
+        time.sleep(0.005)
 
 
 def wait_until_closing(host: NrHost) -> None:
@@ -130,7 +138,7 @@ def test_a_thousand_calls_queued_and_running(start_host: StartHost, ending: Path
     host = start_host()
     assert host.load(ending) == Status.OK
     running = [host.submit("wait", path=str(fifo)).sid for _ in range(4)]
-    with writer(fifo):
+    with writer(host, fifo, 4):
         queued = [host.submit("echo", body=b"x").sid for _ in range(1000)]
         job = host.start_shutdown()
         wait_until_closing(host)
@@ -148,6 +156,7 @@ def test_queued_calls_are_told_why(start_host: StartHost, hasty: Path) -> None:
     host = start_host(resident_threads=CORE_THREADS + 4)
     assert host.load(hasty) == Status.OK
     sids = [host.submit("for_ever").sid for _ in range(40)]
+    wait_until_said(host, "handler: in", 4)
     host.shutdown()
     replies = [host.wait(sid).reply for sid in sids]
     assert {(reply.status, reply.text) for reply in replies} == {(Status.ERR, "the plugin is shutting down")}
@@ -158,6 +167,7 @@ def test_a_handler_that_never_ends(start_host: StartHost, hasty: Path, ending: P
     host = start_host(resident_threads=CORE_THREADS + 1)
     assert host.load(hasty) == Status.OK
     sid = host.submit("for_ever").sid
+    wait_until_said(host, "handler: in")
     host.shutdown()
     assert host.wait(sid).reply.status == Status.ERR
     assert "did not end within shutdown_timeout_s=0.2" in host.stderr_tail()
@@ -170,7 +180,7 @@ def test_a_worker_whose_handler_ends_after_the_unload(start_host: StartHost, has
     host = start_host()
     assert host.load(hasty) == Status.OK
     sid = host.submit("wait", path=str(fifo)).sid
-    with writer(fifo):
+    with writer(host, fifo, 1):
         host.shutdown()
         assert host.wait(sid).reply.status == Status.ERR
         host.unload()
@@ -183,8 +193,7 @@ def test_a_small_stack_s_handler_that_never_ends(start_host: StartHost, hasty: P
     host = start_host(resident_threads=CORE_THREADS + 1)
     assert host.load(hasty) == Status.OK
     call = host.start_call("for_ever_sync", on="thread", stack=65536)
-    while b"handler: in" not in host.stderr():
-        time.sleep(0.01)
+    wait_until_said(host, "handler: in")
     host.shutdown()
     assert host.join_call(call).reply.text == "the plugin is shutting down"
 
@@ -194,7 +203,7 @@ def test_a_host_thread_in_a_handler_that_ends_after_the_unload(start_host: Start
     host = start_host()
     assert host.load(hasty) == Status.OK
     job = host.start_call("wait_sync", path=str(fifo), sid=99)
-    with writer(fifo):
+    with writer(host, fifo, 1):
         host.shutdown()
     assert host.join_call(job).reply.status == Status.ERR
     host.unload()
@@ -206,7 +215,7 @@ def test_an_answer_on_the_host_s_thread_during_shutdown(start_host: StartHost, e
     host = start_host()
     assert host.load(ending) == Status.OK
     job = host.start_call("wait_sync", path=str(fifo))
-    with writer(fifo) as end:
+    with writer(host, fifo, 1) as end:
         closing = host.start_shutdown()
         wait_until_closing(host)
         os.write(end, b"in time")
@@ -319,6 +328,12 @@ def test_a_hook_that_never_ends(start_host: StartHost, build: BuildPlugin, endin
 # ---- from inside the host's code ----
 
 
+def wait_until_shut_down(host: NrHost) -> None:
+    """The reply is seen before the host's callback for it begins."""
+    while host.callback_report()["shutdowns"] < 1:
+        pass
+
+
 @pytest.mark.parametrize("place", ["main", "thread"])
 @pytest.mark.parametrize("entry", ["echo", "ping", "endless", "keep"])
 def test_shutdown_from_inside_send_result(start_host: StartHost, hasty: Path, entry: str, place: str) -> None:
@@ -336,7 +351,7 @@ def test_shutdown_from_inside_send_result(start_host: StartHost, hasty: Path, en
         assert host.wait(sid).reply.status == Status.ERR
     else:
         assert host.call(entry, on=place).reply.status == Status.OK
-    assert host.callback_report()["shutdowns"] == 1
+    wait_until_shut_down(host)
     for sid in held:
         assert host.wait(sid).frames[-1].status == Status.ERR
     assert host.call("ping").handle == Status.INVALID
@@ -346,13 +361,13 @@ def test_shutdown_from_inside_send_result_with_calls_queued(start_host: StartHos
     host = start_host()
     assert host.load(ending) == Status.OK
     blocked = [host.submit("wait", path=str(fifo)).sid for _ in range(4)]
-    with writer(fifo):
+    with writer(host, fifo, 4):
         queued = [host.submit("echo").sid for _ in range(100)]
         host.callback("shutdown", budget=1)
     sids = blocked + queued
     statuses = [host.wait(sid).reply.status for sid in sids]
     assert set(statuses) <= {Status.OK, Status.ERR}
-    assert host.callback_report()["shutdowns"] == 1
+    wait_until_shut_down(host)
 
 
 def test_shutdown_waits_for_a_thread_inside_send_result(start_host: StartHost, hasty: Path) -> None:
@@ -385,8 +400,7 @@ def test_a_stream_whose_frame_the_host_sits_on(start_host: StartHost, hasty: Pat
     sids = [host.submit(entry, kind=kind).sid for _ in range(3)]
     host.parked(3)
     job = host.start_shutdown()
-    while b"on_shutdown: registered first" not in host.stderr():
-        time.sleep(0.01)
+    wait_until_said(host, "on_shutdown: registered first")
     host.release()
     host.join(job)
     for sid in sids:
