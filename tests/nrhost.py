@@ -561,9 +561,9 @@ class NrHost:
         """Lets parked threads go, and parks no more."""
         self.command("release")
 
-    def callback_report(self) -> dict[str, int]:
-        """inner_calls, inner_replies (those there at once), inner_refused, shutdowns, parked."""
-        answer = self.command("callback_report")
+    def callback_report(self, *, inner_calls: int = 0, shutdowns: int = 0) -> dict[str, int]:
+        """inner_calls, inner_replies (those there at once), inner_refused, shutdowns, parked; waits for so many."""
+        answer = self.command("callback_report", [("inner_calls", inner_calls), ("shutdowns", shutdowns)])
         return {name: value for name, value in answer.items() if name != "ok"}
 
     # ---- the process ----

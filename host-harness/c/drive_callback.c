@@ -169,12 +169,21 @@ void verb_release(const command *c, json *out) {
     wait_count(c, out, &parked, false);
 }
 
-/* callback_report: waits until send_result does nothing more but hold parked threads. */
+static bool is_report_due(const command *c) {
+    return busy <= parked && inner_calls >= command_u64(c, "inner_calls", 0) &&
+           shutdowns >= command_u64(c, "shutdowns", 0);
+}
+
+/* callback_report [inner_calls=N] [shutdowns=N]: waits until send_result does nothing more but hold parked threads, and
+ * at least so much has been done: a reply is there for who waits for it before its send_result does what it is told to. */
 void verb_callback_report(const command *c, json *out) {
-    (void)c;
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += (time_t)command_seconds(c, "timeout", DRIVE_TIMEOUT_S);
+    int fault = 0;
     pthread_mutex_lock(&lock);
-    while (busy > parked) {
-        pthread_cond_wait(&changed, &lock);
+    while (fault == 0 && !is_report_due(c)) {
+        fault = pthread_cond_timedwait(&changed, &lock, &until);
     }
     json_u64(out, "inner_calls", inner_calls);
     json_u64(out, "inner_replies", inner_replies);
