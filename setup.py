@@ -51,7 +51,14 @@ core = Extension(
     sources=[str(path) for path in sorted(Path("shim/core").glob("*.c"))],
     depends=headers,
     include_dirs=["shim", "shim/core"],
-    extra_compile_args=[*COMMON, "-D_GNU_SOURCE", "-flto=auto", f"-isystem{sysconfig.get_path('include')}", *werror, *options()],
+    extra_compile_args=[
+        *COMMON,
+        "-D_GNU_SOURCE",
+        "-flto=auto",
+        f"-isystem{sysconfig.get_path('include')}",
+        *werror,
+        *options(),
+    ],
     extra_link_args=["-flto=auto", *options()],
 )
 stub = Extension(

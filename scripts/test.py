@@ -63,7 +63,12 @@ def run_suite(name: str, python: Path, arguments: list[str], environment: dict[s
     report.unlink(missing_ok=True)
     command = [str(python), "-P", "-m", "pytest", "-q", f"--junitxml={report}", *arguments]
     done = subprocess.run(
-        command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env={**os.environ, **environment}
+        command,
+        cwd=ROOT,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env={**os.environ, **environment},
     )
     passed = failed = 0
     if report.exists():
@@ -80,7 +85,9 @@ def run_suite(name: str, python: Path, arguments: list[str], environment: dict[s
 
 def build_host(out: str, sanitize: str) -> None:
     """Build the C host and the C test plugins."""
-    subprocess.run(["make", "-s", "-C", ROOT / "host-harness/c", f"OUT={ROOT / out}", f"SANITIZE={sanitize}"], check=True)
+    subprocess.run(
+        ["make", "-s", "-C", ROOT / "host-harness/c", f"OUT={ROOT / out}", f"SANITIZE={sanitize}"], check=True
+    )
 
 
 def sanitizer_environment(out: str) -> dict[str, str]:

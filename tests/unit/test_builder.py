@@ -294,9 +294,7 @@ def test_missing_core(here: Path, tmp_path_factory: pytest.TempPathFactory) -> N
     assert "no compiled core for this Python (Python 3." in refused(python, here, "hello.py")
 
 
-def test_core_that_the_target_cannot_import(
-    python: Path, here: Path, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_core_that_the_target_cannot_import(python: Path, here: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("broken")
     broken = make_environment(folder, compile_stub(folder))
     (folder / "site" / "nylon_ring_py" / "plugin.py").write_text("from nylon_ring_py._core import Request\n")
@@ -327,9 +325,7 @@ def test_output_that_is_a_folder(python: Path, here: Path) -> None:
 
 
 def test_probe_prints_what_it_describes(python: Path) -> None:
-    done = subprocess.run(
-        [str(python), "-I", "-m", "nylon_ring_py._probe"], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([str(python), "-I", "-m", "nylon_ring_py._probe"], capture_output=True, text=True, check=True)
     found = dict(line.split("=", 1) for line in done.stdout.splitlines())
     assert set(found) == {"python", "python_version", "free_threaded", "libpython", "core", "prefix", "base_prefix"}
     assert found["python"] == str(python)

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Optional
 
@@ -610,7 +611,7 @@ def test_a_simple_plugin_imports_nothing_slow() -> None:
         "slow = 'inspect typing logging json re dataclasses urllib contextlib traceback threading'.split()\n"
         "print(*(name for name in slow if name in sys.modules))\n"
     )
-    path = os.path.dirname(os.path.dirname(nylon_ring_py.__file__))
+    path = str(Path(nylon_ring_py.__file__).parents[1])
     done = subprocess.run(
         [sys.executable, "-I", "-S", "-c", f"import sys; sys.path.insert(0, {path!r})\n{script}"],
         capture_output=True,

@@ -324,7 +324,7 @@ def test_a_failed_start_can_be_collected() -> None:
     source = "class Held: pass\nheld = Held()\nimport nylon_test_trace\nnylon_test_trace.say(held)\nraise ValueError\n"
     said: list[Any] = []
     sys.modules["nylon_test_trace"].say = said.append  # type: ignore[attr-defined]
-    with pytest.raises(ValueError):  # noqa: PT011
+    with pytest.raises(ValueError):
         _start(source)
     held = weakref.ref(said.pop())
     gc.collect()
