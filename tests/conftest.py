@@ -65,7 +65,7 @@ def build_once(tmp_path_factory: pytest.TempPathFactory) -> BuildPlugin:
 
 @pytest.fixture
 def start_host() -> Iterator[StartHost]:
-    """start_host(**options): an NrHost that expects the core's own thread to stay; left, and checked, after the test."""
+    """start_host(**options): an NrHost that expects the core's thread to stay; left, and checked, after the test."""
     running: list[NrHost] = []
 
     def run(**options: object) -> NrHost:
