@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from conftest import BuildPlugin, StartHost
-from nrhost import Status
+from nrhost import NrHost, Status
 
 STATUSES = """
 from nylon_ring_py import Plugin, Response, Status
@@ -125,18 +125,27 @@ def late(req):
 """
 
 
+FAR = 1 << 40  # beyond the sids that the host gives out by itself
+
+
+def wait_for_late(host: NrHost, count: int) -> None:
+    """Until so many replies came too late: a handler goes on after its first answer has left."""
+    while host.call("late").reply.data != b"%d" % count:
+        pass
+
+
 def test_answers_by_sid(build_once: BuildPlugin, start_host: StartHost) -> None:
     host = start_host()
     assert host.load(build_once(BY_SID, "by_sid")) == Status.OK
-    assert host.call("twice", sid=100).reply.data == b"first"
-    assert host.call("late").reply.data == b"2"
-    assert host.call("sync_twice", sid=101).reply.data == b"first"
-    assert host.call("late").reply.data == b"3"
-    assert host.call("answer", body=b"100").reply.data == b"False"
-    assert host.call("late").reply.data == b"4"
-    assert host.call("answer", body=b"10000").reply.text.startswith("LookupError: ")
+    assert host.call("twice", sid=FAR).reply.data == b"first"
+    wait_for_late(host, 2)
+    assert host.call("sync_twice", sid=FAR + 1).reply.data == b"first"
+    wait_for_late(host, 3)
+    assert host.call("answer", body=b"%d" % FAR).reply.data == b"False"
+    wait_for_late(host, 4)
+    assert host.call("answer", body=b"%d" % (FAR + 2)).reply.text.startswith("LookupError: ")
     assert host.call("answer", body=b"-1").reply.status == Status.ERR
-    assert host.call("late").reply.data == b"4"
+    wait_for_late(host, 4)
 
 
 def test_a_running_call_is_answered_by_sid_from_a_synchronous_one(
@@ -145,8 +154,8 @@ def test_a_running_call_is_answered_by_sid_from_a_synchronous_one(
     """The answer is for another sid than the one the host's thread waits for: it may not leave on that thread."""
     host = start_host()
     assert host.load(build_once(BY_SID, "by_sid")) == Status.OK
-    sid = host.submit("wait", sid=500).sid
-    while host.call("answer", body=b"500").reply.data != b"True":  # until a worker has taken it
+    sid = host.submit("wait", sid=FAR).sid
+    while host.call("answer", body=b"%d" % FAR).reply.data != b"True":  # until a worker has taken it
         pass
     reply = host.wait(sid).reply
     assert (reply.status, reply.data) == (Status.INVALID, b"by sid")
@@ -162,8 +171,7 @@ def test_a_thread_answers_before_its_handler_returns(
     assert host.load(build_once(BY_SID, "by_sid")) == Status.OK
     for n in range(1, 51):
         assert host.call(entry).reply.data == b"thread"
-        while host.call("late").reply.data != b"%d" % n:  # what the handler returned
-            pass
+        wait_for_late(host, n)  # what the handler returned
 
 
 FULL = """

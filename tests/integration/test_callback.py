@@ -118,6 +118,7 @@ def end(req):
     return repr([callback(b"three"), callback(Response(b"bye", Status.STREAM_END)), callback(b"never")])
 '''
 
+FAR = 1 << 40  # beyond the sids that the host gives out by itself
 DROPPED = b"the handler dropped its callback without an answer"
 
 
@@ -142,16 +143,16 @@ def test_each_way_to_take_a_callback(host: NrHost) -> None:
 @pytest.mark.parametrize("entry", ["hold", "hold_sync"])
 @pytest.mark.parametrize("by", ["answer", "answer_pooled"])
 def test_answered_from_another_call(host: NrHost, entry: str, by: str) -> None:
-    sid = host.submit(entry, sid=900).sid
+    sid = host.submit(entry, sid=FAR).sid
     if entry == "hold":
         host.call("typed")  # the first call has been handled, or its worker is at it
-        while host.call(by, body=b"900").reply.data != b"True":
+        while host.call(by, body=b"%d" % FAR).reply.data != b"True":
             pass
     else:
-        assert host.call(by, body=b"900").reply.data == b"True"
+        assert host.call(by, body=b"%d" % FAR).reply.data == b"True"
     assert host.wait(sid).reply.data == b"held"
-    assert host.call(by, body=b"900").reply.data == b"False"
-    assert host.call(by, body=b"900").reply.data == b"False"
+    assert host.call(by, body=b"%d" % FAR).reply.data == b"False"
+    assert host.call(by, body=b"%d" % FAR).reply.data == b"False"
     assert host.ledger().strangers == 0
 
 

@@ -50,6 +50,7 @@ def endless(req):
 def steps(req):
     try:
         yield b"first"
+        log.append("waiting")
         event(req.path).wait()
         yield b"second"
         yield b"never"
@@ -155,12 +156,14 @@ def test_a_generator_that_yields_nothing(host: NrHost) -> None:
 def test_closed_between_two_frames(host: NrHost) -> None:
     sid = host.submit("steps", kind="stream", path="a").sid
     assert host.wait(sid, frames=1).data == [b"first"]
+    while text(host) != "waiting":  # it is asked for the second frame
+        pass
     assert host.stream_close(sid) == Status.OK
     host.call("go", body=b"a")
     call = host.wait(sid)
     assert call.data == [b"second", b""]
     assert call.frames[-1].status == Status.STREAM_END
-    assert text(host) == "closed,finally"
+    assert text(host) == "waiting,closed,finally"
 
 
 def test_an_unbounded_generator_is_closed_by_the_host(host: NrHost) -> None:
