@@ -33,7 +33,7 @@ test:
 check: setup
 	$(BIN)/ruff check $(PY_FILES)
 	$(BIN)/ruff format --check $(PY_FILES)
-	MYPYPATH=tests $(BIN)/mypy
+	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run -Werror $(C_FILES)
 
 format: setup
