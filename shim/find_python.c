@@ -231,21 +231,23 @@ static int open_libpython(const nrpy_python *python, char *error, size_t error_s
 
 static int check_core(const nrpy_core_table *table, const nrpy_python *python, char *error, size_t error_size) {
     if (table->magic != NRPY_CORE_MAGIC || table->major != NRPY_CORE_MAJOR || table->minor < NRPY_CORE_MINOR) {
-        snprintf(error, error_size,
-                 "the core in %s speaks version %u.%u, this plugin was built for %u.%u; build the plugin again with the "
-                 "installed nylon_ring_py",
-                 python->core, table->major, table->minor, NRPY_CORE_MAJOR, NRPY_CORE_MINOR);
+        snprintf(
+            error, error_size,
+            "the core in %s speaks version %u.%u, this plugin was built for %u.%u; build the plugin again with the "
+            "installed nylon_ring_py",
+            python->core, table->major, table->minor, NRPY_CORE_MAJOR, NRPY_CORE_MINOR);
         return -1;
     }
     char built[16];
     version_text(table->py_version_hex, built, sizeof built);
     if (strcmp(built, python->version) != 0 || (table->free_threaded != 0) != python->free_threaded) {
-        snprintf(error, error_size,
-                 "the core %s was compiled for Python %s%s, the plugin's Python is %s%s (%s); install nylon_ring_py into "
-                 "that Python again",
-                 table->core_path != NULL ? table->core_path : python->core, built,
-                 table->free_threaded != 0 ? " free-threaded" : "", python->version,
-                 python->free_threaded ? " free-threaded" : "", python->executable);
+        snprintf(
+            error, error_size,
+            "the core %s was compiled for Python %s%s, the plugin's Python is %s%s (%s); install nylon_ring_py into "
+            "that Python again",
+            table->core_path != NULL ? table->core_path : python->core, built,
+            table->free_threaded != 0 ? " free-threaded" : "", python->version,
+            python->free_threaded ? " free-threaded" : "", python->executable);
         return -1;
     }
     return 0;
@@ -255,8 +257,10 @@ static int check_core(const nrpy_core_table *table, const nrpy_python *python, c
 static int load_core(const nrpy_python *python, char *error, size_t error_size) {
     void *handle = dlopen(python->core, RTLD_NOW | RTLD_LOCAL);
     if (handle == NULL) {
-        snprintf(error, error_size, "cannot open the core %s: %s; install nylon_ring_py again: %s -m pip install "
-                 "--force-reinstall nylon-ring-py", python->core, dlerror(), python->executable);
+        snprintf(error, error_size,
+                 "cannot open the core %s: %s; install nylon_ring_py again: %s -m pip install "
+                 "--force-reinstall nylon-ring-py",
+                 python->core, dlerror(), python->executable);
         return -1;
     }
     const nrpy_core_table *table = dlsym(handle, NRPY_CORE_SYMBOL);

@@ -75,7 +75,8 @@ static union {
 } slots[SLOTS];
 
 static pthread_mutex_t slots_lock = PTHREAD_MUTEX_INITIALIZER;
-static unsigned next_slot; /* guarded by slots_lock: free slots are taken in turn, so a place rests before it is reused */
+static unsigned
+    next_slot; /* guarded by slots_lock: free slots are taken in turn, so a place rests before it is reused */
 
 #define ADDRESS_BITS 48
 #define ADDRESS_MASK (((uintptr_t)1 << ADDRESS_BITS) - 1)
@@ -280,7 +281,8 @@ static const NrPluginInfo *full_info(void) {
     pthread_mutex_lock(&slots_lock);
     memcpy(functions, v1_seed_layout, sizeof functions);
     functions[0] = (any_function)full_init;
-    info = (NrPluginInfo){.abi_version = NR_ABI_V1, .struct_size = sizeof info, .plugin_ctx = &info, .vtable = functions};
+    info =
+        (NrPluginInfo){.abi_version = NR_ABI_V1, .struct_size = sizeof info, .plugin_ctx = &info, .vtable = functions};
     info.name = (NrStr){.ptr = (const uint8_t *)"full", .len = 4};
     pthread_mutex_unlock(&slots_lock);
     return &info;

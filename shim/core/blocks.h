@@ -14,10 +14,10 @@ struct nrpy_block;
 
 /* Where a thread's blocks come from. Zeroed memory is a valid one; it may pass to another thread when its own ends. */
 typedef struct nrpy_block_home {
-    struct nrpy_block *spare;               /* the thread's own */
-    unsigned owned;                         /* blocks that belong here, wherever they are; the thread's own */
-    struct nrpy_block *outward;             /* blocks this thread gives back, all to one other home; the thread's own */
-    unsigned outward_count;                 /* likewise */
+    struct nrpy_block *spare;   /* the thread's own */
+    unsigned owned;             /* blocks that belong here, wherever they are; the thread's own */
+    struct nrpy_block *outward; /* blocks this thread gives back, all to one other home; the thread's own */
+    unsigned outward_count;     /* likewise */
     _Alignas(64) _Atomic(struct nrpy_block *) returned; /* pushed by givers, taken whole by the thread */
 } nrpy_block_home;
 

@@ -39,7 +39,8 @@ static bool block_size(const nrpy_request_view *view, uint64_t *total) {
     return fits;
 }
 
-nrpy_call *nrpy_call_new(nrpy_instance *instance, const nrpy_entry *entry, uint64_t sid, const nrpy_request_view *view) {
+nrpy_call *nrpy_call_new(nrpy_instance *instance, const nrpy_entry *entry, uint64_t sid,
+                         const nrpy_request_view *view) {
     uint64_t size;
     nrpy_thread *thread = nrpy_thread_self();
     nrpy_call *call = thread != NULL && block_size(view, &size) ? nrpy_block_take(&thread->blocks, size) : NULL;

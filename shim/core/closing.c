@@ -18,13 +18,13 @@ static const char shutting_down[] = "the plugin is shutting down";
 
 /* One run of close. Lives on the heap: a Python part that does not come back keeps it. */
 typedef struct closing {
-    nrpy_instance *instance;  /* a reference */
-    nrpy_thread *caller;      /* the thread that shutdown was called on */
-    unsigned caller_visits;   /* sends of the instance below shutdown on the caller's stack */
-    bool host_thread_left;    /* a host's thread is in a handler that did not end in time */
-    _Atomic int refs;         /* the caller and the closer */
-    sem_t host_done;          /* posted when the host may go: all replies sent */
-    sem_t python_done;        /* posted when Python's part has ended */
+    nrpy_instance *instance; /* a reference */
+    nrpy_thread *caller;     /* the thread that shutdown was called on */
+    unsigned caller_visits;  /* sends of the instance below shutdown on the caller's stack */
+    bool host_thread_left;   /* a host's thread is in a handler that did not end in time */
+    _Atomic int refs;        /* the caller and the closer */
+    sem_t host_done;         /* posted when the host may go: all replies sent */
+    sem_t python_done;       /* posted when Python's part has ended */
 } closing;
 
 static void release_closing(closing *run) {

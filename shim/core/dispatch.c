@@ -141,8 +141,8 @@ static void end_argument(const nrpy_entry *entry, PyObject *argument) {
 }
 
 /* An exchange that is registered, or the status `handle` answers. */
-static nrpy_exchange *open_exchange(nrpy_instance *instance, const nrpy_entry *entry, uint64_t sid,
-                                    nrpy_waiter *waiter, NrStatus *status) {
+static nrpy_exchange *open_exchange(nrpy_instance *instance, const nrpy_entry *entry, uint64_t sid, nrpy_waiter *waiter,
+                                    NrStatus *status) {
     nrpy_exchange *exchange = nrpy_exchange_new(instance, entry, sid);
     *status = NR_ERR;
     if (exchange == NULL) {

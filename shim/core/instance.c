@@ -8,8 +8,8 @@
 #include "runtime.h"
 #include "threads.h"
 
-#include <errno.h>
 #include <dlfcn.h>
+#include <errno.h>
 #include <semaphore.h>
 #include <signal.h>
 #include <stdio.h>
@@ -177,8 +177,8 @@ static void report_exception(const nrpy_open_args *args) {
     PyErr_Clear();
     PyObject *message = exception != NULL ? PyObject_Str(exception) : NULL;
     const char *words = message != NULL ? PyUnicode_AsUTF8(message) : NULL;
-    snprintf(args->error, args->error_size, "%s: %s",
-             exception != NULL ? Py_TYPE(exception)->tp_name : "unknown error", words != NULL ? words : "");
+    snprintf(args->error, args->error_size, "%s: %s", exception != NULL ? Py_TYPE(exception)->tp_name : "unknown error",
+             words != NULL ? words : "");
     PyErr_Clear();
     Py_XDECREF(message);
     Py_XDECREF(text);
@@ -239,8 +239,7 @@ static int start_session(nrpy_instance *instance, const nrpy_open_args *args) {
     PyObject *archive = PyBytes_FromStringAndSize(args->archive, (Py_ssize_t)args->archive_size);
     PyObject *origin = PyUnicode_DecodeFSDefault(args->origin);
     if (instance->object != NULL && module != NULL && boot != NULL && archive != NULL && origin != NULL) {
-        instance->session =
-            PyObject_CallMethod(module, "start", "OOOO", instance->object, archive, boot, origin);
+        instance->session = PyObject_CallMethod(module, "start", "OOOO", instance->object, archive, boot, origin);
     }
     Py_XDECREF(module);
     Py_XDECREF(boot);

@@ -41,14 +41,15 @@ struct nrpy_instance {
     nrpy_state state;
 
     /* written on many calls: apart from what every call reads */
-    _Alignas(NRPY_CACHE_LINE) _Atomic(nrpy_item *) late_posts; /* replies posted after the queue was closed; sent by close */
-    _Atomic unsigned host_calls;     /* host threads inside a handler whose reply is not in their slot */
-    _Atomic unsigned visitors;       /* threads inside the host's code, unary replies from their own slot not counted */
-    _Atomic uint64_t highest_sid;    /* of calls begun */
-    _Atomic uint64_t late_replies;   /* answers that came after the end */
+    _Alignas(NRPY_CACHE_LINE) _Atomic(nrpy_item *)
+        late_posts;                /* replies posted after the queue was closed; sent by close */
+    _Atomic unsigned host_calls;   /* host threads inside a handler whose reply is not in their slot */
+    _Atomic unsigned visitors;     /* threads inside the host's code, unary replies from their own slot not counted */
+    _Atomic uint64_t highest_sid;  /* of calls begun */
+    _Atomic uint64_t late_replies; /* answers that came after the end */
     _Atomic unsigned refs;
-    struct nrpy_instance *next;      /* in the list of open or of resting ones; guarded by the lists' lock */
-    char *name;                      /* owned */
+    struct nrpy_instance *next; /* in the list of open or of resting ones; guarded by the lists' lock */
+    char *name;                 /* owned */
 };
 
 NrStatus nrpy_instance_open(const nrpy_open_args *args, nrpy_instance **out);

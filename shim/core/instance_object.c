@@ -117,8 +117,7 @@ static PyObject *state_set(PyObject *object, PyObject *args) {
         goto done;
     }
     if (instance->state_ext == NULL) {
-        bool stored =
-            nrpy_state_set(&instance->state, sid, key, (size_t)key_length, value.buf, (size_t)value.len);
+        bool stored = nrpy_state_set(&instance->state, sid, key, (size_t)key_length, value.buf, (size_t)value.len);
         result = stored ? Py_NewRef(Py_None) : PyErr_NoMemory();
         goto done;
     }

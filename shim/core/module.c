@@ -101,8 +101,8 @@ PyObject *nrpy_call_helper(const char *helper, PyObject *argument) {
 }
 
 PyObject *nrpy_make_state(PyObject *instance, uint64_t sid) {
-    PyObject *type = nrpy_names.state_type != NULL ? Py_NewRef(nrpy_names.state_type)
-                                                   : attribute_of("nylon_ring_py.state", "State");
+    PyObject *type =
+        nrpy_names.state_type != NULL ? Py_NewRef(nrpy_names.state_type) : attribute_of("nylon_ring_py.state", "State");
     PyObject *state = type != NULL ? PyObject_CallFunction(type, "OK", instance, (unsigned long long)sid) : NULL;
     Py_XDECREF(type);
     return state;

@@ -90,7 +90,8 @@ static bool claim(nrpy_thread *thread, nrpy_instance *instance, uint64_t sid) {
     uint64_t word = atomic_load(&thread->running.word);
     return (word & NRPY_STATE_MASK) == NRPY_RUNNING && atomic_load(&thread->running.instance) == instance &&
            atomic_load(&thread->running.sid) == sid &&
-           atomic_compare_exchange_strong(&thread->running.word, &word, (word & ~(uint64_t)NRPY_STATE_MASK) | NRPY_TAKEN);
+           atomic_compare_exchange_strong(&thread->running.word, &word,
+                                          (word & ~(uint64_t)NRPY_STATE_MASK) | NRPY_TAKEN);
 }
 
 bool nrpy_answer_running(nrpy_instance *instance, uint64_t sid, NrStatus status, const void *bytes, uint64_t length) {
@@ -193,7 +194,8 @@ static int take_response(nrpy_reply *reply, PyObject *response) {
             reply->status = (NrStatus)number;
             result = take_data(reply, data);
         } else if (!PyErr_Occurred()) {
-            PyErr_Format(PyExc_ValueError, "status %ld cannot be sent: a plugin sends 0 (OK) to 4 (STREAM_END)", number);
+            PyErr_Format(PyExc_ValueError, "status %ld cannot be sent: a plugin sends 0 (OK) to 4 (STREAM_END)",
+                         number);
         }
     }
     Py_XDECREF(data);
@@ -253,8 +255,8 @@ static void log_failure(const nrpy_source *source, PyObject *exception) {
         PyObject *where = name != NULL ? PyUnicode_FromFormat("%s '%U'", source->kind, name) : NULL;
         Py_XDECREF(name);
         if (where != NULL) {
-            logged = PyObject_CallMethod(session, "log_exception", "OKO", where, (unsigned long long)source->sid,
-                                         exception);
+            logged =
+                PyObject_CallMethod(session, "log_exception", "OKO", where, (unsigned long long)source->sid, exception);
             Py_DECREF(where);
         }
         Py_DECREF(session);
@@ -272,7 +274,8 @@ static void describe(nrpy_reply *reply, const nrpy_source *source, PyObject *exc
     if (source->instance->session != NULL) {
         pair = PyObject_CallMethod(source->instance->session, "describe_exception", "O", exception);
     }
-    if (pair != NULL && PyTuple_Check(pair) && PyTuple_GET_SIZE(pair) == 2 && PyBytes_Check(PyTuple_GET_ITEM(pair, 1))) {
+    if (pair != NULL && PyTuple_Check(pair) && PyTuple_GET_SIZE(pair) == 2 &&
+        PyBytes_Check(PyTuple_GET_ITEM(pair, 1))) {
         long status = PyLong_AsLong(PyTuple_GET_ITEM(pair, 0));
         if (status > NR_OK && status < NR_STREAM_END) {
             reply->status = (NrStatus)status;

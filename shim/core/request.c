@@ -3,13 +3,12 @@
 #include "instance.h"
 #include "module.h"
 
-
 typedef struct {
     PyObject_HEAD
     nrpy_request_view view;
-    nrpy_call *block;        /* owned; NULL while the view is the host's memory, or belongs to the fields below */
-    PyObject *instance;      /* owned: the _core.Instance; NULL: made by the author */
-    PyObject *entry;         /* owned */
+    nrpy_call *block;   /* owned; NULL while the view is the host's memory, or belongs to the fields below */
+    PyObject *instance; /* owned: the _core.Instance; NULL: made by the author */
+    PyObject *entry;    /* owned */
     uint64_t sid;
     bool lost; /* there was no memory to copy what the author kept */
     /* Python objects made so far; owned or NULL. */
@@ -103,7 +102,8 @@ static void request_dealloc(PyObject *object) {
 
 static int check_kept(const request *self) {
     if (self->lost) {
-        PyErr_SetString(PyExc_MemoryError, "the request was kept after its call ended, and there was no memory to copy it");
+        PyErr_SetString(PyExc_MemoryError,
+                        "the request was kept after its call ended, and there was no memory to copy it");
         return -1;
     }
     return 0;
@@ -265,10 +265,9 @@ static PyObject *request_repr(PyObject *object) {
     PyObject *path = get_path(object, NULL);
     PyObject *text = NULL;
     if (method != NULL && path != NULL) {
-        text = PyUnicode_FromFormat("<Request entry=%R sid=%llu method=%R path=%R body=%zd bytes>", self->entry,
-                                    (unsigned long long)self->sid, method, path,
-                                    self->body != NULL ? PyBytes_GET_SIZE(self->body)
-                                                       : (Py_ssize_t)self->view.body.len);
+        text = PyUnicode_FromFormat(
+            "<Request entry=%R sid=%llu method=%R path=%R body=%zd bytes>", self->entry, (unsigned long long)self->sid,
+            method, path, self->body != NULL ? PyBytes_GET_SIZE(self->body) : (Py_ssize_t)self->view.body.len);
     }
     Py_XDECREF(method);
     Py_XDECREF(path);
@@ -307,7 +306,8 @@ static PyObject *request_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
     self->query = query != NULL ? Py_NewRef(query) : PyUnicode_FromString("");
     self->body = body != NULL ? Py_NewRef(body) : PyBytes_FromStringAndSize("", 0);
     self->headers_raw = raw;
-    if (self->entry == NULL || self->method == NULL || self->path == NULL || self->query == NULL || self->body == NULL) {
+    if (self->entry == NULL || self->method == NULL || self->path == NULL || self->query == NULL ||
+        self->body == NULL) {
         Py_DECREF(self);
         return NULL;
     }

@@ -24,12 +24,12 @@ _Atomic bool nrpy_runtime_dead;
 
 /* Held across the whole start: Py_IsInitialized() is true long before an interpreter is usable. */
 static pthread_mutex_t start_lock = PTHREAD_MUTEX_INITIALIZER;
-static bool started;                /* guarded by start_lock */
-static char *running_prefix;        /* sys.prefix of this process's Python; set once under start_lock */
-static bool is_guest;               /* the interpreter belongs to somebody else; set once under start_lock */
-static PyThreadState *home_state;   /* the runtime thread's; set once before `started` */
+static bool started;              /* guarded by start_lock */
+static char *running_prefix;      /* sys.prefix of this process's Python; set once under start_lock */
+static bool is_guest;             /* the interpreter belongs to somebody else; set once under start_lock */
+static PyThreadState *home_state; /* the runtime thread's; set once before `started` */
 static sem_t exit_answered;
-static _Atomic bool answers_exit;   /* the runtime thread is there to answer */
+static _Atomic bool answers_exit; /* the runtime thread is there to answer */
 
 /* What the runtime thread is told, and how it went. Lives on the starter's stack. */
 typedef struct start_order {
@@ -363,10 +363,11 @@ int nrpy_runtime_start(const nrpy_open_args *args) {
     }
     pthread_mutex_unlock(&start_lock);
     if (failed == 0 && !is_same_directory(running_prefix, args->prefix)) {
-        snprintf(args->error, args->error_size,
-                 "this process's Python runs in %s, the plugin was built for %s; build all plugins of a process with one "
-                 "environment, or name one that serves all with NYLON_RING_PYTHON",
-                 running_prefix, args->prefix);
+        snprintf(
+            args->error, args->error_size,
+            "this process's Python runs in %s, the plugin was built for %s; build all plugins of a process with one "
+            "environment, or name one that serves all with NYLON_RING_PYTHON",
+            running_prefix, args->prefix);
         failed = -1;
     }
     return failed;

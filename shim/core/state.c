@@ -27,8 +27,8 @@ void nrpy_state_destroy(nrpy_state *state) {
 /* The lock is held. The link that points to the value, or to the end of its bucket's list. */
 static nrpy_state_value **find(nrpy_state *state, uint64_t sid, const void *key, size_t key_length) {
     nrpy_state_value **link = &state->buckets[sid % NRPY_STATE_BUCKETS];
-    while (*link != NULL && ((*link)->sid != sid || (*link)->key_length != key_length ||
-                             memcmp((*link)->bytes, key, key_length) != 0)) {
+    while (*link != NULL &&
+           ((*link)->sid != sid || (*link)->key_length != key_length || memcmp((*link)->bytes, key, key_length) != 0)) {
         link = &(*link)->next;
     }
     return link;

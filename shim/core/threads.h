@@ -46,15 +46,15 @@ typedef struct nrpy_visit {
 } nrpy_visit;
 
 typedef struct nrpy_thread {
-    PyThreadState *state;      /* ours, made on the thread's first attach; NULL while borrowed states served it */
-    PyObject *leftover;        /* the last reply's bytes, dropped at the next attach */
-    nrpy_running running;      /* written by the thread, contested by whoever answers for it */
-    nrpy_host_frame *frames;   /* the thread's own */
-    nrpy_visit *visits;        /* the thread's own */
-    uintptr_t stack_low;       /* set once by the thread */
+    PyThreadState *state;    /* ours, made on the thread's first attach; NULL while borrowed states served it */
+    PyObject *leftover;      /* the last reply's bytes, dropped at the next attach */
+    nrpy_running running;    /* written by the thread, contested by whoever answers for it */
+    nrpy_host_frame *frames; /* the thread's own */
+    nrpy_visit *visits;      /* the thread's own */
+    uintptr_t stack_low;     /* set once by the thread */
     uintptr_t stack_high;
-    _Atomic bool waits_for_gil; /* a worker with work in sight; read by the monitor */
-    nrpy_block_home blocks;     /* the thread's own, but for what comes back */
+    _Atomic bool waits_for_gil;    /* a worker with work in sight; read by the monitor */
+    nrpy_block_home blocks;        /* the thread's own, but for what comes back */
     struct nrpy_thread *next;      /* the list of all, only ever added to */
     struct nrpy_thread *next_free; /* guarded by the list's lock */
 } nrpy_thread;

@@ -48,8 +48,7 @@ static inline bool nrpy_is_ascii(const uint8_t *text, size_t length) {
 
 /* Text a host passed: a possible view, and UTF-8. */
 static inline bool nrpy_is_text(NrStr text) {
-    return nrpy_can_hold(text.ptr, text.len) &&
-           (nrpy_is_ascii(text.ptr, text.len) || nrpy_is_utf8(text.ptr, text.len));
+    return nrpy_can_hold(text.ptr, text.len) && (nrpy_is_ascii(text.ptr, text.len) || nrpy_is_utf8(text.ptr, text.len));
 }
 
 /* Everything in `req` that must hold before a byte of it is used. `req` is not NULL. */

@@ -22,8 +22,8 @@ typedef struct nrpy_worker {
     pthread_t id;
     struct nrpy_instance *instance; /* a reference */
     _Atomic(struct nrpy_thread *) thread;
-    _Atomic bool in_handler;              /* between taking an item and being done with it */
-    struct nrpy_worker *next;             /* guarded by the pool's lock */
+    _Atomic bool in_handler;  /* between taking an item and being done with it */
+    struct nrpy_worker *next; /* guarded by the pool's lock */
 } nrpy_worker;
 
 typedef struct nrpy_pool {
