@@ -12,7 +12,7 @@ help:
 	@echo 'make setup   .venv with the package and all tools; then .venv/bin/nylon-ring works'
 	@echo 'make demo    build the examples and a C host, and print real replies'
 	@echo 'make test    the test suite with every Python there is: 3.11, 3.12, 3.13, Debian'"'"'s'
-	@echo 'make check   lint, layout and types of all sources'
+	@echo 'make check   lint, layout and types of all sources; C without a warning; links of the documents'
 	@echo 'make format  lay the sources out as make check wants them'
 	@echo 'make bench   figures, beside the floor of the same run (QUICK=1: half a minute)'
 	@echo 'make asan    the integration tests with Address-, UndefinedBehavior- and LeakSanitizer'
@@ -30,11 +30,12 @@ demo: setup host
 test:
 	@$(PYTHON) scripts/test.py
 
-check: setup
+check: setup host
 	$(BIN)/ruff check $(PY_FILES)
 	$(BIN)/ruff format --check $(PY_FILES)
 	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run -Werror $(C_FILES)
+	$(BIN)/python scripts/check_docs.py
 
 format: setup
 	$(BIN)/ruff check --fix $(PY_FILES)

@@ -1,0 +1,77 @@
+"""Hold the documents to the tree: links lead somewhere, words of the Makefile exist, functions are where they say.
+
+Prints what is wrong, a line each, and exits with 1.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+LINK = re.compile(r"\]\(([^)#\s]*)(?:#([^)\s]+))?\)")
+WORD = re.compile(r"(?<![\w/])make ([a-z]+)(?=[`\s.,;:)]|$)")
+PLACE = re.compile(r"`([\w./]+\.(?:c|h|py))`: `(\w+)`")
+FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+PROSE = {"sure", "a"}  # "make sure" is no word of the Makefile
+
+
+def anchors(text: str) -> set[str]:
+    """The anchors of a document's headings, as renderers make them."""
+    headings = re.findall(r"^#+ (.+)$", FENCE.sub("", text), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def check_links(document: Path, text: str) -> list[str]:
+    """Links whose file or heading is not there."""
+    wrong = []
+    for target, anchor in LINK.findall(FENCE.sub("", text)):
+        if target.startswith("http"):
+            continue
+        path = document.parent / target if target else document
+        if not path.exists():
+            wrong.append(f"link to {target}, which is not there")
+        elif anchor and anchor not in anchors(path.read_text()):
+            wrong.append(f"link to {target}#{anchor}, but no such heading")
+    return wrong
+
+
+def check_words(text: str, words: set[str]) -> list[str]:
+    """`make` words that the Makefile does not know, where a document quotes them."""
+    quoted = re.findall(r"`[^`\n]+`", FENCE.sub("", text)) + FENCE.findall(text)
+    named = {word for piece in quoted for word in WORD.findall(piece)}
+    return [f"make {word} is no word of the Makefile" for word in sorted(named - words - PROSE)]
+
+
+def check_places(text: str, sources: dict[str, list[Path]]) -> list[str]:
+    """Functions that are not in the file a document puts them in."""
+    wrong = []
+    for name, symbol in PLACE.findall(text):
+        files = sources.get(Path(name).name, [])
+        if not any(re.search(rf"\b{symbol}\b", file.read_text()) for file in files):
+            wrong.append(f"{name} has no {symbol}")
+    return wrong
+
+
+def main() -> int:
+    """Check every document under version control."""
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    files = [ROOT / name for name in listed.splitlines() if (ROOT / name).exists()]
+    sources: dict[str, list[Path]] = {}
+    for file in files:
+        if file.suffix in {".c", ".h", ".py"}:
+            sources.setdefault(file.name, []).append(file)
+    words = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    count = 0
+    for document in (file for file in files if file.suffix == ".md"):
+        text = document.read_text()
+        for problem in check_links(document, text) + check_words(text, words) + check_places(text, sources):
+            print(f"{document.relative_to(ROOT)}: {problem}")
+            count += 1
+    return 1 if count else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
