@@ -276,6 +276,14 @@ static PyObject *request_repr(PyObject *object) {
 
 /* ---- made by an author, for a test ---- */
 
+/* The pairs as bytes, in a new list. New reference or NULL. */
+static PyObject *raw_headers(PyObject *pairs) {
+    PyObject *headers = nrpy_call_helper("Headers", pairs);
+    PyObject *raw = headers != NULL ? PyObject_GetAttrString(headers, "raw") : NULL;
+    Py_XDECREF(headers);
+    return raw;
+}
+
 static PyObject *request_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"method", "path", "query", "headers", "body", "entry", "sid", NULL};
     PyObject *method = NULL, *path = NULL, *query = NULL, *headers = NULL, *entry = NULL, *body = NULL;
@@ -285,7 +293,7 @@ static PyObject *request_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
                                      &entry, &sid)) {
         return NULL;
     }
-    PyObject *raw = headers != NULL ? nrpy_call_helper("raw_headers", headers) : PyList_New(0);
+    PyObject *raw = headers != NULL ? raw_headers(headers) : PyList_New(0);
     if (raw == NULL) {
         return NULL;
     }
