@@ -1,38 +1,14 @@
-/*
- * `nrhost bench`: how long the plugin takes, with as little host around it as can be. send_result stores into the
- * slot that the sid names; no table, no lock, no ledger.
- *
- * A sid holds the slot's index in its low 16 bits and a count above, so no sid comes twice.
- */
+/* `nrhost bench`: how long the plugin takes, with as little host around it as can be. */
 #include "bench.h"
 
 #include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define SLOT_BITS 16
+#include "drive.h"
 
-bench_slot *bench_slots;
-
-static void store_result(void *host_ctx, uint64_t sid, NrStatus status, NrBytes payload) {
-    (void)host_ctx;
-    bench_slot *slot = &bench_slots[sid & ((1u << SLOT_BITS) - 1)];
-    uint64_t len = payload.len < sizeof slot->data ? payload.len : sizeof slot->data;
-    if (len > 0) {
-        memcpy(slot->data, payload.ptr, len);
-    }
-    slot->frames++;
-    slot->status = status;
-    if (!slot->stream || status != NR_OK) {
-        atomic_store_explicit(&slot->done, 1, memory_order_release);
-    }
-}
-
-static const NrHostVTable vtable = {.send_result = store_result};
-
-uint64_t bench_sid(size_t slot, uint64_t count) {
-    return (count << SLOT_BITS) | slot;
-}
+#define MAX_LANES 65000u /* a lane's number has 16 bits of the sid */
+#define OWN_LANES 2u     /* for --busy and its end */
 
 static const char usage[] =
     "nrhost bench PLUGIN ENTRY --kind KIND [options]\n"
@@ -40,23 +16,38 @@ static const char usage[] =
     "  unary       handle with a request, the reply inside: ns a call, median of batches\n"
     "  raw         the same without a request\n"
     "  fast        the same through the library's nrhost_call_fast: slot, copy of the reply and all\n"
-    "  submit      how long handle itself takes, replies coming later: p50, p99, p99.9\n"
+    "  submit      how long handle itself takes, replies coming later: p50, p99, p99.9; --window calls,\n"
+    "              then their replies are awaited\n"
     "  throughput  calls a second with at most --window outstanding\n"
     "  roundtrip   one call at a time, the thread spinning for its reply: p50, p99\n"
     "  stream      frames a second\n"
+    "  load        from opening the file to the first reply; with --second FILE one more plugin after it\n"
     "\n"
     "  --calls N (100000)  --warmup N (a tenth)  --threads T (1)  --window W (1024)\n"
-    "  --body BYTES (128)  --headers N (3)  --layout seed|raw  --raw  --json\n";
+    "  --body BYTES (128)  --headers N (3)  --layout seed|raw  --raw  --json\n"
+    "  --pace NS (0)       submit: from one call to the next\n"
+    "  --busy ENTRY --busy-end ENTRY   submit: meanwhile a stream of the first runs, which sends one frame\n"
+    "                      when it has begun; a call of the second, answered inside handle, ends it\n";
 
-enum { KIND = 1, CALLS, WARMUP, THREADS, WINDOW, BODY, HEADERS, LAYOUT, RAW, JSON, HELP };
+enum { KIND = 1, CALLS, WARMUP, THREADS, WINDOW, BODY, HEADERS, LAYOUT, RAW, JSON, HELP, PACE, BUSY, BUSY_END, SECOND };
 
 static const struct option table[] = {
-    {"kind", required_argument, NULL, KIND},       {"calls", required_argument, NULL, CALLS},
-    {"warmup", required_argument, NULL, WARMUP},   {"threads", required_argument, NULL, THREADS},
-    {"window", required_argument, NULL, WINDOW},   {"body", required_argument, NULL, BODY},
-    {"headers", required_argument, NULL, HEADERS}, {"layout", required_argument, NULL, LAYOUT},
-    {"raw", no_argument, NULL, RAW},               {"json", no_argument, NULL, JSON},
-    {"help", no_argument, NULL, HELP},             {0},
+    {"kind", required_argument, NULL, KIND},
+    {"calls", required_argument, NULL, CALLS},
+    {"warmup", required_argument, NULL, WARMUP},
+    {"threads", required_argument, NULL, THREADS},
+    {"window", required_argument, NULL, WINDOW},
+    {"body", required_argument, NULL, BODY},
+    {"headers", required_argument, NULL, HEADERS},
+    {"layout", required_argument, NULL, LAYOUT},
+    {"raw", no_argument, NULL, RAW},
+    {"json", no_argument, NULL, JSON},
+    {"help", no_argument, NULL, HELP},
+    {"pace", required_argument, NULL, PACE},
+    {"busy", required_argument, NULL, BUSY},
+    {"busy-end", required_argument, NULL, BUSY_END},
+    {"second", required_argument, NULL, SECOND},
+    {0},
 };
 
 static bool read_options(bench *b, int argc, char **argv) {
@@ -65,18 +56,53 @@ static bool read_options(bench *b, int argc, char **argv) {
     while ((option = getopt_long(argc, argv, "", table, NULL)) != -1) {
         uint64_t number = optarg != NULL ? strtoull(optarg, NULL, 10) : 0;
         switch (option) {
-        case KIND: b->kind = optarg; break;
-        case CALLS: b->calls = number; break;
-        case WARMUP: b->warmup = number; break;
-        case THREADS: b->threads = (size_t)number; break;
-        case WINDOW: b->window = (size_t)number; break;
-        case BODY: b->body = (size_t)number; break;
-        case HEADERS: b->headers = (uint32_t)number; break;
-        case LAYOUT: b->layout = strcmp(optarg, "raw") == 0 ? NRHOST_SIX : NRHOST_SEED; break;
-        case RAW: b->raw = true; break;
-        case JSON: b->json = true; break;
-        case HELP: fputs(usage, stdout); exit(0);
-        default: return false;
+        case KIND:
+            b->kind = optarg;
+            break;
+        case CALLS:
+            b->calls = number;
+            break;
+        case WARMUP:
+            b->warmup = number;
+            break;
+        case THREADS:
+            b->threads = (size_t)number;
+            break;
+        case WINDOW:
+            b->window = (size_t)number;
+            break;
+        case BODY:
+            b->body = (size_t)number;
+            break;
+        case HEADERS:
+            b->headers = (uint32_t)number;
+            break;
+        case LAYOUT:
+            b->layout = strcmp(optarg, "raw") == 0 ? NRHOST_SIX : NRHOST_SEED;
+            break;
+        case RAW:
+            b->raw = true;
+            break;
+        case JSON:
+            b->json = true;
+            break;
+        case PACE:
+            b->pace_ns = number;
+            break;
+        case BUSY:
+            b->busy = optarg;
+            break;
+        case BUSY_END:
+            b->busy_end = optarg;
+            break;
+        case SECOND:
+            b->second = optarg;
+            break;
+        case HELP:
+            fputs(usage, stdout);
+            exit(0);
+        default:
+            return false;
         }
     }
     if (b->warmup == UINT64_MAX) {
@@ -87,7 +113,8 @@ static bool read_options(bench *b, int argc, char **argv) {
     }
     b->plugin = argv[optind];
     b->entry = argv[optind + 1];
-    return b->threads * b->window <= (1u << SLOT_BITS);
+    bool is_busy_whole = (b->busy == NULL) == (b->busy_end == NULL) && (b->busy == NULL || b->threads == 1);
+    return is_busy_whole && b->threads <= MAX_LANES;
 }
 
 static bool make_request(bench *b) {
@@ -119,9 +146,14 @@ static bench_run *run_of(const char *kind) {
         const char *name;
         bench_run *run;
     } kinds[] = {
-        {"unary", bench_inside},         {"raw", bench_inside},           {"fast", bench_fast},
-        {"submit", bench_submit},        {"throughput", bench_throughput}, {"roundtrip", bench_roundtrip},
+        {"unary", bench_inside},
+        {"raw", bench_inside},
+        {"fast", bench_fast},
+        {"submit", bench_submit},
+        {"throughput", bench_throughput},
+        {"roundtrip", bench_roundtrip},
         {"stream", bench_stream},
+        {"load", bench_load},
     };
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
         if (strcmp(kinds[i].name, kind) == 0) {
@@ -144,6 +176,14 @@ static void print(const bench *b, const json *results) {
     putchar('\n');
 }
 
+static nrhost *load(bench *b, char *why, size_t why_size) {
+    b->rss_kib_before = process_rss_kib();
+    b->load_began_ns = bench_now_ns();
+    nrhost *host = nrhost_load(b->plugin, &b->options, why, why_size);
+    b->load_ns = bench_now_ns() - b->load_began_ns;
+    return host;
+}
+
 int command_bench(int argc, char **argv) {
     bench b;
     if (!read_options(&b, argc, argv)) {
@@ -156,21 +196,19 @@ int command_bench(int argc, char **argv) {
         return 2;
     }
     b.raw = b.raw || strcmp(b.kind, "raw") == 0;
-    bench_slots = aligned_alloc(64, sizeof(bench_slot) << SLOT_BITS);
-    nrhost_options options = {.layout = b.layout};
+    b.options = (nrhost_options){.layout = b.layout};
     if (run != bench_fast) {
-        options.vtable = &vtable;
-        options.host_ctx = &b;
+        b.options.vtable = &bench_vtable;
+        b.options.host_ctx = &b;
     }
     char why[512];
     int code = 1;
     nrhost *host = NULL;
-    if (bench_slots == NULL || !make_request(&b)) {
+    if (!bench_tallies_make(b.threads + OWN_LANES) || !make_request(&b)) {
         fprintf(stderr, "nrhost bench: out of memory\n");
-    } else if ((host = nrhost_load(b.plugin, &options, why, sizeof why)) == NULL) {
+    } else if ((host = load(&b, why, sizeof why)) == NULL) {
         fprintf(stderr, "nrhost bench: %s\n", why);
     } else {
-        memset(bench_slots, 0, sizeof(bench_slot) << SLOT_BITS);
         b.host = host;
         b.functions = nrhost_functions_of(host);
         json results = {0};
@@ -190,6 +228,6 @@ int command_bench(int argc, char **argv) {
     }
     free(b.headers_owned);
     free(b.body_owned);
-    free(bench_slots);
+    bench_tallies_free();
     return code;
 }

@@ -1,43 +1,107 @@
-/* `nrhost bench`: what its two files share. */
+/* `nrhost bench`: what its files share. */
 #ifndef NRHOST_BENCH_H
 #define NRHOST_BENCH_H
 
+#include <pthread.h>
 #include <stdatomic.h>
 
 #include "commands.h"
 #include "nrhost.h"
 #include "text.h"
 
-/* Where one outstanding call's reply lands: its own cache lines. */
-typedef struct bench_slot {
-    _Alignas(64) _Atomic uint32_t done;
-    NrStatus status;
-    uint32_t stream; /* set by the caller before handle: only a status other than Ok is done */
-    uint64_t frames;
-    uint8_t data[232];
-} bench_slot;
-
-extern bench_slot *bench_slots;
-
 typedef struct bench {
     const char *plugin, *entry, *kind;
-    uint64_t calls, warmup;
+    const char *busy, *busy_end; /* what keeps Python busy meanwhile, or NULL */
+    const char *second;          /* one more plugin to load, or NULL */
+    uint64_t calls, warmup, pace_ns;
     size_t threads, window, body;
     uint32_t headers;
     nrhost_layout layout;
     bool raw, json;
+    nrhost_options options;
     nrhost *host;
     const nrhost_functions *functions;
     NrRequest metadata;
     NrBytes payload;
     NrHeader *headers_owned;
     uint8_t *body_owned;
+    uint64_t load_began_ns, load_ns, rss_kib_before;
 } bench;
 
-uint64_t bench_sid(size_t slot, uint64_t count);
+/* ---- bench_tally.c: the host's side of a call ---- */
+
+/*
+ * What has come for one lane. Lines of its own, and the lane looks at them seldom: a line that one core writes for each
+ * reply and another reads in a loop costs more than many a plugin.
+ */
+typedef struct bench_tally {
+    _Alignas(128) _Atomic uint64_t done; /* terminal replies */
+    _Atomic uint64_t frames;             /* of a stream, but for the terminal one */
+    _Atomic uint64_t wrong;              /* terminal replies of another status than `wanted` */
+    _Alignas(128) NrStatus wanted;       /* set before the calls; StreamEnd: only what is not Ok is terminal */
+} bench_tally;
+
+extern const NrHostVTable bench_vtable;
+
+/* Room for `lanes` tallies. False without memory. */
+bool bench_tallies_make(size_t lanes);
+void bench_tallies_free(void);
+bench_tally *bench_tally_of(size_t lane);
+
+/* Calls `entry` under a sid of its own: the lane's number in the low 16 bits, `count` above. */
+NrStatus bench_enter(const bench *b, NrStr entry, size_t lane, uint64_t count);
+
+/* Spins: the measured time is the plugin's, not a futex's. Yields after long, for machines with few cores. */
+void bench_await(const bench_tally *tally, uint64_t done);
+
+uint64_t bench_now_ns(void);
+
+static inline void bench_pause(void) {
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+/* ---- bench_lanes.c: threads that call, side by side ---- */
+
+typedef struct bench_lane {
+    const bench *b;
+    bench_tally *tally;
+    size_t number;
+    uint64_t count;  /* calls so far */
+    uint64_t calls;  /* to be measured */
+    double *samples; /* ns: of a batch, or of a call */
+    size_t sample_count;
+    uint64_t frames;
+    const char *fault;
+    void (*run)(struct bench_lane *l);
+    pthread_barrier_t *start;
+    uint64_t began_ns, ended_ns;
+    pthread_t thread;
+} bench_lane;
+
+typedef struct totals {
+    double *samples; /* sorted; owned by the caller */
+    size_t sample_count;
+    uint64_t frames;
+    double seconds;
+} totals;
+
+/* Runs `run` on each lane, after its warm-up, and adds up what came of it; or returns what went wrong. */
+const char *bench_lanes(const bench *b, void (*run)(bench_lane *), NrStatus wanted, size_t samples_each, totals *t);
+
+/* What a cache line takes from one core to another. Virtual cores move about: from 50 ns to 600 within a minute, and what
+ * passes between threads costs that much more or less. */
+double bench_hop_ns(void);
+
+double bench_percentile(const totals *t, double share);
+
+/* ---- bench_kinds.c, bench_load.c ---- */
 
 /* Measures, and writes what came of it; or returns why it could not. */
 typedef const char *bench_run(const bench *b, json *out);
-bench_run bench_inside, bench_fast, bench_submit, bench_throughput, bench_roundtrip, bench_stream;
+bench_run bench_inside, bench_fast, bench_submit, bench_throughput, bench_roundtrip, bench_stream, bench_load;
 
 #endif /* NRHOST_BENCH_H */

@@ -1,75 +1,25 @@
 /* The tight loops of `nrhost bench`, one for each kind. */
-#include <pthread.h>
-#include <sched.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "bench.h"
 
 #define BATCH 1000u
-#define SPINS_BEFORE_YIELD 20000u
+/* A lane whose window is full looks again after some microseconds, and goes on when an eighth of it is free: it must
+ * not take the tally's line from the sender at every reply. */
+#define PAUSES_BETWEEN_LOOKS 64
 #define NOT_INSIDE "the entry does not answer inside handle: measure it with submit, throughput or roundtrip"
 
-typedef struct lane {
-    const bench *b;
-    size_t first_slot;
-    uint64_t count;    /* sids used so far */
-    uint64_t calls;    /* to be measured */
-    double *samples;   /* ns: of a batch, or of a call */
-    size_t sample_count;
-    uint64_t frames;
-    const char *fault;
-    void (*run)(struct lane *l);
-    pthread_barrier_t *start;
-    uint64_t began_ns, ended_ns;
-    pthread_t thread;
-} lane;
-
-static uint64_t now_ns(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+static NrStatus enter(bench_lane *l) {
+    return bench_enter(l->b, nrhost_str(l->b->entry), l->number, ++l->count);
 }
 
-static NrStatus enter(lane *l, size_t slot_index, bool stream) {
-    const bench *b = l->b;
-    size_t index = l->first_slot + slot_index;
-    uint64_t sid = bench_sid(index, ++l->count);
-    bench_slot *slot = &bench_slots[index];
-    slot->stream = stream;
-    atomic_store_explicit(&slot->done, 0, memory_order_relaxed);
-    NrStr entry = nrhost_str(b->entry);
-    if (b->raw && b->functions->handle_raw != NULL) {
-        return b->functions->handle_raw(b->functions->plugin_ctx, entry, sid, b->payload);
-    }
-    return b->functions->handle(b->functions->plugin_ctx, entry, sid, b->raw ? NULL : &b->metadata, b->payload);
+static bool is_done(const bench_lane *l) {
+    return atomic_load_explicit(&l->tally->done, memory_order_acquire) == l->count;
 }
 
-static bool is_done(const lane *l, size_t slot_index) {
-    return atomic_load_explicit(&bench_slots[l->first_slot + slot_index].done, memory_order_acquire) != 0;
-}
-
-/* Spins: the measured time is the plugin's, not a futex's. Yields after long, for machines with few cores. */
-static void await_slot(const lane *l, size_t slot_index) {
-    for (unsigned spins = 0; !is_done(l, slot_index); spins++) {
-        if (spins > SPINS_BEFORE_YIELD) {
-            sched_yield();
-        }
-#if defined(__x86_64__)
-        __builtin_ia32_pause();
-#endif
-    }
-}
-
-static bool good(lane *l, size_t slot_index, NrStatus wanted) {
-    if (bench_slots[l->first_slot + slot_index].status != wanted) {
-        l->fault = "a call was answered with another status than expected: try it with nrhost call";
-    }
-    return l->fault == NULL;
-}
-
-static bool entered(lane *l, NrStatus status) {
+static bool entered(bench_lane *l, NrStatus status) {
     if (status != NR_OK) {
+        l->count--;
         l->fault = "handle refused a call: is the entry right, and --window below the plugin's max_pending?";
     }
     return status == NR_OK;
@@ -77,24 +27,22 @@ static bool entered(lane *l, NrStatus status) {
 
 /* ---- one lane of each kind ---- */
 
-static bool inside_once(lane *l) {
-    if (!entered(l, enter(l, 0, false))) {
+static bool inside_once(bench_lane *l) {
+    if (!entered(l, enter(l))) {
         return false;
     }
-    if (!is_done(l, 0)) {
+    if (!is_done(l)) {
         l->fault = NOT_INSIDE;
-        await_slot(l, 0); /* its reply must not meet freed slots */
+        bench_await(l->tally, l->count); /* its reply must not come when all is gone */
         return false;
     }
-    return good(l, 0, NR_OK);
+    return true;
 }
 
-static bool fast_once(lane *l) {
+static bool fast_once(bench_lane *l) {
     nrhost_frame reply;
-    nrhost_request request = {.entry = nrhost_str(l->b->entry),
-                              .metadata = &l->b->metadata,
-                              .payload = l->b->payload,
-                              .raw = l->b->raw};
+    nrhost_request request = {
+        .entry = nrhost_str(l->b->entry), .metadata = &l->b->metadata, .payload = l->b->payload, .raw = l->b->raw};
     nrhost_outcome outcome = nrhost_call_fast(l->b->host, &request, &reply);
     if (outcome == NRHOST_NO_REPLY) {
         l->fault = NOT_INSIDE;
@@ -105,165 +53,148 @@ static bool fast_once(lane *l) {
     return l->fault == NULL;
 }
 
-static void run_batches(lane *l, bool (*once)(lane *l)) {
+static void run_batches(bench_lane *l, bool (*once)(bench_lane *l)) {
     for (uint64_t left = l->calls; left > 0 && l->fault == NULL;) {
-        uint64_t batch = left < BATCH ? left : BATCH, before = now_ns();
+        uint64_t batch = left < BATCH ? left : BATCH, before = bench_now_ns();
         for (uint64_t i = 0; i < batch; i++) {
             if (!once(l)) {
                 return;
             }
         }
-        l->samples[l->sample_count++] = (double)(now_ns() - before) / (double)batch;
+        l->samples[l->sample_count++] = (double)(bench_now_ns() - before) / (double)batch;
         left -= batch;
     }
 }
 
-static void run_inside(lane *l) {
+static void run_inside(bench_lane *l) {
     run_batches(l, inside_once);
 }
 
-static void run_fast(lane *l) {
+static void run_fast(bench_lane *l) {
     run_batches(l, fast_once);
 }
 
-/* With at most `window` calls outstanding; times handle alone where there is a place for samples. */
-static void run_window(lane *l) {
-    size_t window = l->b->window;
-    uint64_t submitted = 0;
-    for (; submitted < l->calls && l->fault == NULL; submitted++) {
-        size_t slot = submitted % window;
-        if (submitted >= window) {
-            await_slot(l, slot);
-            if (!good(l, slot, NR_OK)) {
+static void await_room(const bench_lane *l, uint64_t room) {
+    uint64_t wanted = l->count + room - l->b->window;
+    while (atomic_load_explicit(&l->tally->done, memory_order_acquire) < wanted) {
+        for (int i = 0; i < PAUSES_BETWEEN_LOOKS; i++) {
+            bench_pause();
+        }
+    }
+}
+
+static void run_throughput(bench_lane *l) {
+    uint64_t window = l->b->window, left = l->calls;
+    while (left > 0) {
+        uint64_t outstanding = l->count - atomic_load_explicit(&l->tally->done, memory_order_acquire);
+        if (outstanding >= window) {
+            await_room(l, window / 8 + 1);
+            continue;
+        }
+        uint64_t next = window - outstanding < left ? window - outstanding : left;
+        for (uint64_t i = 0; i < next; i++) {
+            if (!entered(l, enter(l))) {
+                left = next;
                 break;
             }
         }
-        uint64_t before = l->samples != NULL ? now_ns() : 0;
-        NrStatus status = enter(l, slot, false);
-        if (l->samples != NULL) {
-            l->samples[l->sample_count++] = (double)(now_ns() - before);
-        }
-        if (!entered(l, status)) {
-            atomic_store(&bench_slots[l->first_slot + slot].done, 1);
-            break;
-        }
+        left -= next;
     }
-    for (size_t slot = 0; slot < window && slot < submitted; slot++) {
-        await_slot(l, slot);
-    }
+    bench_await(l->tally, l->count);
 }
 
-static void run_roundtrip(lane *l) {
-    for (uint64_t i = 0; i < l->calls; i++) {
-        uint64_t before = now_ns();
-        if (!entered(l, enter(l, 0, false))) {
-            return;
-        }
-        await_slot(l, 0);
-        l->samples[l->sample_count++] = (double)(now_ns() - before);
-        if (!good(l, 0, NR_OK)) {
-            return;
-        }
-    }
-}
-
-static void run_stream(lane *l) {
-    bench_slot *slot = &bench_slots[l->first_slot];
-    for (uint64_t i = 0; i < l->calls; i++) {
-        slot->frames = 0;
-        if (!entered(l, enter(l, 0, true))) {
-            return;
-        }
-        await_slot(l, 0);
-        l->frames += slot->frames - 1; /* less the terminal one */
-        if (!good(l, 0, NR_STREAM_END)) {
-            return;
-        }
-    }
-}
-
-/* ---- lanes side by side ---- */
-
-static void *lane_main(void *given) {
-    lane *l = given;
+/* Keeps Python busy: a stream that says with its first frame that it runs. */
+static bool begin_busy(bench_lane *l, uint64_t count) {
     const bench *b = l->b;
-    double *samples = l->samples;
-    l->calls = b->warmup / b->threads;
-    if (l->calls > 0) {
-        l->run(l);
+    bench_tally *tally = bench_tally_of(b->threads);
+    tally->wanted = NR_STREAM_END;
+    uint64_t frames = atomic_load(&tally->frames);
+    if (!entered(l, bench_enter(b, nrhost_str(b->busy), b->threads, count))) {
+        return false;
     }
-    l->samples = samples;
-    l->sample_count = 0;
-    l->frames = 0;
-    l->calls = b->calls / b->threads;
-    pthread_barrier_wait(l->start);
-    l->began_ns = now_ns();
-    if (l->fault == NULL) {
-        l->run(l);
+    while (atomic_load(&tally->frames) == frames && atomic_load(&tally->done) < count) {
     }
-    l->ended_ns = now_ns();
-    return NULL;
+    if (atomic_load(&tally->frames) == frames) {
+        l->fault = "the --busy entry ended before it began: it must be a stream that sends a frame and runs on";
+    }
+    return l->fault == NULL;
 }
 
-static int by_value(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
+static void end_busy(bench_lane *l, uint64_t count) {
+    const bench *b = l->b;
+    if (bench_enter(b, nrhost_str(b->busy_end), b->threads + 1, count) != NR_OK) {
+        fputs("nrhost bench: the --busy-end entry refuses, so the busy one runs for ever\n", stderr);
+        exit(1);
+    }
+    bench_await(bench_tally_of(b->threads + 1), count);
+    bench_await(bench_tally_of(b->threads), count);
 }
 
-typedef struct totals {
-    double *samples; /* sorted; owned by the caller */
-    size_t sample_count;
-    uint64_t frames;
-    double seconds;
-} totals;
-
-static double percentile(const totals *t, double share) {
-    size_t index = (size_t)((double)t->sample_count * share);
-    return t->samples[index < t->sample_count ? index : t->sample_count - 1];
+static void pace(uint64_t until_ns) {
+    while (bench_now_ns() < until_ns) {
+        bench_pause();
+    }
 }
 
-static const char *run_lanes(const bench *b, void (*run)(lane *), size_t samples_each, totals *t) {
-    const char *fault = NULL;
-    size_t each = samples_each + 1;
-    lane *lanes = calloc(b->threads, sizeof *lanes);
-    *t = (totals){.samples = calloc(each * b->threads, sizeof(double))};
-    if (lanes == NULL || t->samples == NULL) {
-        free(lanes);
-        return "out of memory";
+/* Times handle alone, a window's worth of calls at a time. */
+static void run_submit(bench_lane *l) {
+    const bench *b = l->b;
+    static uint64_t rounds; /* with --busy there is one lane */
+    for (uint64_t left = l->calls; left > 0 && l->fault == NULL;) {
+        uint64_t burst = left < b->window ? left : b->window;
+        uint64_t round = b->busy != NULL ? ++rounds : 0;
+        if (b->busy != NULL && !begin_busy(l, round)) {
+            return;
+        }
+        for (uint64_t i = 0; i < burst; i++) {
+            uint64_t before = bench_now_ns();
+            NrStatus status = enter(l);
+            l->samples[l->sample_count++] = (double)(bench_now_ns() - before);
+            if (!entered(l, status)) {
+                break;
+            }
+            if (b->pace_ns > 0) {
+                pace(before + b->pace_ns);
+            }
+        }
+        if (b->busy != NULL) {
+            end_busy(l, round);
+        }
+        bench_await(l->tally, l->count);
+        left -= burst;
     }
-    pthread_barrier_t start;
-    pthread_barrier_init(&start, NULL, (unsigned)b->threads);
-    for (size_t i = 0; i < b->threads; i++) {
-        lanes[i] = (lane){.b = b, .first_slot = i * b->window, .run = run, .start = &start};
-        lanes[i].samples = samples_each > 0 ? t->samples + i * each : NULL;
+}
+
+static void run_roundtrip(bench_lane *l) {
+    for (uint64_t i = 0; i < l->calls; i++) {
+        uint64_t before = bench_now_ns();
+        if (!entered(l, enter(l))) {
+            return;
+        }
+        bench_await(l->tally, l->count);
+        l->samples[l->sample_count++] = (double)(bench_now_ns() - before);
     }
-    /* The first lane is this thread: a host's main thread may be cheaper for the plugin than others. */
-    for (size_t i = 1; i < b->threads; i++) {
-        if (pthread_create(&lanes[i].thread, NULL, lane_main, &lanes[i]) != 0) {
-            fputs("nrhost bench: cannot start its threads\n", stderr);
-            exit(1);
+}
+
+static void run_stream(bench_lane *l) {
+    uint64_t before = atomic_load(&l->tally->frames);
+    for (uint64_t i = 0; i < l->calls; i++) {
+        if (!entered(l, enter(l))) {
+            return;
+        }
+        while (!is_done(l)) {
+            for (int p = 0; p < PAUSES_BETWEEN_LOOKS; p++) {
+                bench_pause();
+            }
         }
     }
-    lane_main(&lanes[0]);
-    uint64_t began = UINT64_MAX, ended = 0;
-    for (size_t i = 0; i < b->threads; i++) {
-        lane *l = &lanes[i];
-        if (i > 0) {
-            pthread_join(l->thread, NULL);
-        }
-        for (size_t s = 0; s < l->sample_count; s++) {
-            t->samples[t->sample_count++] = l->samples[s];
-        }
-        t->frames += l->frames;
-        began = l->began_ns < began ? l->began_ns : began;
-        ended = l->ended_ns > ended ? l->ended_ns : ended;
-        fault = l->fault != NULL ? l->fault : fault;
-    }
-    t->seconds = (double)(ended - began) / 1e9;
-    qsort(t->samples, t->sample_count, sizeof(double), by_value);
-    pthread_barrier_destroy(&start);
-    free(lanes);
-    return fault;
+    l->frames = atomic_load(&l->tally->frames) - before;
+}
+
+/* ---- what is written of each kind ---- */
+
+static size_t most_samples(const bench *b) {
+    return (size_t)(b->calls > b->warmup ? b->calls : b->warmup);
 }
 
 static void write_rate(const bench *b, const totals *t, json *out) {
@@ -273,14 +204,18 @@ static void write_rate(const bench *b, const totals *t, json *out) {
     json_number(out, "calls_per_s", (double)calls / t->seconds);
 }
 
-static const char *in_batches(const bench *b, json *out, void (*run)(lane *)) {
+/* For what passes from one thread to another. */
+static void write_hop(json *out) {
+    json_number(out, "hop_ns", bench_hop_ns());
+}
+
+static const char *in_batches(const bench *b, json *out, void (*run)(bench_lane *)) {
     totals t;
-    uint64_t most = b->calls > b->warmup ? b->calls : b->warmup;
-    const char *fault = run_lanes(b, run, (size_t)(most / BATCH) + 1, &t);
+    const char *fault = bench_lanes(b, run, NR_OK, most_samples(b) / BATCH + 1, &t);
     if (fault == NULL) {
         write_rate(b, &t, out);
-        json_number(out, "ns_per_call", percentile(&t, 0.5));
-        json_number(out, "ns_per_call_best", percentile(&t, 0));
+        json_number(out, "ns_per_call", bench_percentile(&t, 0.5));
+        json_number(out, "ns_per_call_best", bench_percentile(&t, 0));
     }
     free(t.samples);
     return fault;
@@ -294,33 +229,38 @@ const char *bench_fast(const bench *b, json *out) {
     return in_batches(b, out, run_fast);
 }
 
-/* What reading the clock adds to each sample. */
+/* What reading the clock adds to each sample: the least of several tries, since anything may come in between. */
 static double clock_cost_ns(void) {
-    uint64_t began = now_ns();
-    for (int i = 0; i < 1000; i++) {
-        now_ns();
+    double least = 1e9;
+    for (int tries = 0; tries < 20; tries++) {
+        uint64_t began = bench_now_ns();
+        for (int i = 0; i < 1000; i++) {
+            bench_now_ns();
+        }
+        double cost = (double)(bench_now_ns() - began) / 1001;
+        least = cost < least ? cost : least;
     }
-    return (double)(now_ns() - began) / 1001;
+    return least;
 }
 
-static const char *in_percentiles(const bench *b, json *out, void (*run)(lane *)) {
+static const char *in_percentiles(const bench *b, json *out, void (*run)(bench_lane *)) {
     totals t;
-    uint64_t most = b->calls > b->warmup ? b->calls : b->warmup;
-    const char *fault = run_lanes(b, run, (size_t)most, &t);
+    const char *fault = bench_lanes(b, run, NR_OK, most_samples(b), &t);
     if (fault == NULL) {
         write_rate(b, &t, out);
-        json_number(out, "p50_ns", percentile(&t, 0.5));
-        json_number(out, "p99_ns", percentile(&t, 0.99));
-        json_number(out, "p999_ns", percentile(&t, 0.999));
-        json_number(out, "max_ns", percentile(&t, 1));
+        json_number(out, "p50_ns", bench_percentile(&t, 0.5));
+        json_number(out, "p99_ns", bench_percentile(&t, 0.99));
+        json_number(out, "p999_ns", bench_percentile(&t, 0.999));
+        json_number(out, "max_ns", bench_percentile(&t, 1));
         json_number(out, "clock_ns", clock_cost_ns());
+        write_hop(out);
     }
     free(t.samples);
     return fault;
 }
 
 const char *bench_submit(const bench *b, json *out) {
-    return in_percentiles(b, out, run_window);
+    return in_percentiles(b, out, run_submit);
 }
 
 const char *bench_roundtrip(const bench *b, json *out) {
@@ -329,9 +269,10 @@ const char *bench_roundtrip(const bench *b, json *out) {
 
 const char *bench_throughput(const bench *b, json *out) {
     totals t;
-    const char *fault = run_lanes(b, run_window, 0, &t);
+    const char *fault = bench_lanes(b, run_throughput, NR_OK, 0, &t);
     if (fault == NULL) {
         write_rate(b, &t, out);
+        write_hop(out);
     }
     free(t.samples);
     return fault;
@@ -339,11 +280,12 @@ const char *bench_throughput(const bench *b, json *out) {
 
 const char *bench_stream(const bench *b, json *out) {
     totals t;
-    const char *fault = run_lanes(b, run_stream, 0, &t);
+    const char *fault = bench_lanes(b, run_stream, NR_STREAM_END, 0, &t);
     if (fault == NULL) {
         write_rate(b, &t, out);
         json_u64(out, "frames", t.frames);
         json_number(out, "frames_per_s", (double)t.frames / t.seconds);
+        write_hop(out);
     }
     free(t.samples);
     return fault;
