@@ -244,6 +244,8 @@ class NrHost:
         self._binary = Path(binary or os.environ.get("NRHOST") or ROOT / "build/c/nrhost")
         self._arguments = list(arguments)
         self._env = {**os.environ, **(env or {})}
+        if "NRHOST_ASAN_OPTIONS" in os.environ:
+            self._env["ASAN_OPTIONS"] = os.environ["NRHOST_ASAN_OPTIONS"]
         self._clean = clean
         self._leaks = leaks
         self._resident = (resident_threads, resident_fds)

@@ -100,14 +100,18 @@ def compile_c(out: Path, sources: Sequence[str | Path], options: Sequence[str]) 
     return out
 
 
-def compile_host(out: Path, source: str, *options: str) -> Path:
-    """Compiles a host of tests/hosts with the C host's library, instrumented like the host that $NRHOST names."""
+def compile_host(out: Path, source: str, *options: str, exports: bool = True) -> Path:
+    """Compiles a host of tests/hosts with the C host's library, instrumented like the host that $NRHOST names.
+
+    With `exports` plugins see the host's symbols, the one for state among them.
+    """
     nrhost = Path(os.environ.get("NRHOST") or ROOT / "build/c/nrhost")
     image = nrhost.read_bytes()
     sanitizers = {"__asan_init": "-fsanitize=address,undefined", "__tsan_init": "-fsanitize=thread"}
     instrumented = [flag for symbol, flag in sanitizers.items() if symbol.encode() in image]
     libraries = [nrhost.parent / "libnrcommand.a", nrhost.parent / "libnrhost.a"]
-    flags = ["-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-Ihost-harness/c", "-Ishim/abi", "-rdynamic"]
+    flags = ["-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-Ihost-harness/c", "-Ishim/abi"]
+    flags += ["-rdynamic"] if exports else []
     return compile_c(out, [source, *libraries], [*flags, *instrumented, *options, "-ldl"])
 
 

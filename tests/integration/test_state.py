@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, BuildPlugin, StartHost, is_sanitized
+from conftest import BuildPlugin, StartHost
+from hosts.environments import compile_host
 from nrhost import NrHost, Status
 
 SOURCE = """
@@ -95,17 +94,8 @@ def stateful(build_once: BuildPlugin) -> Path:
 @pytest.fixture(scope="module")
 def plain_host(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The C host, linked so that plugins cannot see its symbols."""
-    libraries = Path(os.environ.get("NRHOST", str(ROOT / "build/c/nrhost"))).parent
     out = tmp_path_factory.mktemp("plain") / "plain_host"
-    sanitize = [f"-fsanitize={name}" for name, kind in (("address,undefined", "asan"), ("thread", "tsan"))
-                if is_sanitized(kind)]  # fmt: skip
-    command = [
-        "cc", *sanitize, f"-I{ROOT / 'host-harness/c'}", f"-I{ROOT / 'shim/abi'}",
-        str(ROOT / "tests/hosts/plain_host.c"),
-        str(libraries / "libnrcommand.a"), str(libraries / "libnrhost.a"), "-pthread", "-ldl", "-o", str(out),
-    ]  # fmt: skip
-    subprocess.run(command, check=True)
-    return out
+    return compile_host(out, "tests/hosts/plain_host.c", exports=False)
 
 
 @pytest.fixture(params=["host", "plugin"])
