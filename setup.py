@@ -42,6 +42,12 @@ class Build(build_ext):
     def get_export_symbols(self, ext: Extension) -> list[str]:
         return [] if ext.name == STUB_NAME else super().get_export_symbols(ext)
 
+    def build_extensions(self) -> None:
+        # A Python's own build flags may name folders of the machine it was built on; neither part links anything there.
+        linker = self.compiler.linker_so
+        self.compiler.linker_so = [word for word in linker if not word.startswith(("-L", "-Wl,-rpath"))]
+        super().build_extensions()
+
 
 werror = ["-Werror"] if os.environ.get("NRPY_WERROR") else []
 headers = [str(path) for path in sorted(Path("shim").rglob("*.h"))]

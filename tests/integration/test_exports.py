@@ -49,3 +49,9 @@ def test_the_core_exports_its_table_and_its_module(files: dict[str, Path]) -> No
 def test_nothing_needs_libpython(files: dict[str, Path], name: str) -> None:
     assert "libc.so.6" in needed(files[name])
     assert [library for library in needed(files[name]) if "python" in library] == []
+
+
+@pytest.mark.parametrize("name", ["stub", "v1", "v1-raw", "core"])
+def test_nothing_names_folders_of_the_build_machine(files: dict[str, Path], name: str) -> None:
+    done = subprocess.run(["readelf", "-d", str(files[name])], check=True, capture_output=True, text=True)
+    assert re.findall(r"\((?:RUNPATH|RPATH)\).*", done.stdout) == []
