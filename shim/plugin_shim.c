@@ -52,7 +52,8 @@ static int read_payload(nrpy_payload *payload, char *error, size_t error_size) {
 /* Name and version lie in the slot; nylon_ring_py/settings.py holds authors to 64 and 48 bytes. */
 enum { SLOTS = 256, SLOT_SIZE = 256, NAME_SIZE = 72, VERSION_SIZE = 56 };
 
-typedef enum { SLOT_FREE, SLOT_NEW, SLOT_STARTING, SLOT_OPEN, SLOT_ENDED } slot_state;
+/* Free and ended ones can be taken; one that closes still belongs to its old instance. */
+typedef enum { SLOT_FREE, SLOT_NEW, SLOT_STARTING, SLOT_OPEN, SLOT_CLOSING, SLOT_ENDED } slot_state;
 
 /* One instance. `plugin_ctx` is the slot's address with a generation in the top bits, so a stale, foreign or invented
  * pointer is told by comparison and never followed. */
@@ -203,11 +204,12 @@ static NrStatus v1_shutdown(void *plugin_ctx) {
         return NR_UNSUPPORTED;
     }
     int open = SLOT_OPEN;
-    if (atomic_compare_exchange_strong(&own->state, &open, SLOT_ENDED)) {
+    if (atomic_compare_exchange_strong(&own->state, &open, SLOT_CLOSING)) {
         /* `instance` stays set while the core closes: calls that arrive meanwhile are answered Err by its gate. */
         nrpy_instance *instance = atomic_load(&own->instance);
         int must_stay = own->core->close(instance);
         atomic_store(&own->instance, NULL);
+        atomic_store(&own->state, SLOT_ENDED);
         if (must_stay != 0) {
             pin_image();
         }
