@@ -1,0 +1,54 @@
+"""The plugin that is measured: an echo by each way in, a stream, and something that keeps Python busy."""
+
+from collections.abc import Iterator
+
+from nylon_ring_py import Plugin, Request
+
+plugin = Plugin("bench", version="1.0.0")
+
+FRAMES = 1000
+FRAME = bytes(128)
+is_busy = False
+
+
+@plugin.handle_sync("sync")
+def sync(req: Request) -> bytes:
+    """On the host's own thread."""
+    return req.body
+
+
+@plugin.handle_raw("raw", sync=True)
+def raw(payload: bytes) -> bytes:
+    """On the host's own thread, without a request."""
+    return payload
+
+
+@plugin.handle("pool")
+def pool(req: Request) -> bytes:
+    """On a worker."""
+    return req.body
+
+
+@plugin.handle("gen")
+def gen(req: Request) -> Iterator[bytes]:
+    """A stream of a thousand frames."""
+    for _ in range(FRAMES):
+        yield FRAME
+
+
+@plugin.handle("busy")
+def busy(req: Request) -> Iterator[bytes]:
+    """Says that it runs, then computes and lets go of the GIL only when the interpreter takes it."""
+    global is_busy
+    is_busy = True
+    yield b"computing"
+    number = 1
+    while is_busy:
+        number = number * 48271 % 2147483647
+
+
+@plugin.handle_sync("busy_end")
+def busy_end(req: Request) -> None:
+    """Ends what `busy` computes."""
+    global is_busy
+    is_busy = False
