@@ -67,7 +67,7 @@ def run(command: list[str | Path], **options: str) -> None:
         sys.exit(f"{' '.join(map(str, command))} failed:\n{done.stdout}{done.stderr}")
 
 
-def install_package(python: Path, sanitize: str) -> None:
+def install_package(python: Path, sanitize: str, strict: bool) -> None:
     """Build from a copy of the sources, so that nothing stale comes along and nothing is left in the tree."""
     with tempfile.TemporaryDirectory() as folder:
         for source in SOURCES:
@@ -78,11 +78,11 @@ def install_package(python: Path, sanitize: str) -> None:
                 shutil.copy(ROOT / source, Path(folder, source))
         pip: list[str | Path] = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check"]
         flags = ["--no-build-isolation", "--no-deps", "--force-reinstall", folder]
-        run([*pip, *flags], NRPY_WERROR="1", NRPY_SANITIZE=sanitize)
+        run([*pip, *flags], NRPY_WERROR="1" if strict else "", NRPY_SANITIZE=sanitize)
 
 
-def make(folder: Path, python: str, sanitize: str) -> None:
-    """Bring the environment in `folder` up to date."""
+def make(folder: Path, python: str, sanitize: str = "", strict: bool = False) -> None:
+    """Bring the environment in `folder` up to date; `strict` takes a compiler's warning for an error."""
     stamp = folder / "nylon-ring.stamp"
     wanted = fingerprint(str(Path(python).resolve()), sanitize)
     tools = hashlib.sha256(LOCK.read_bytes()).hexdigest()
@@ -98,7 +98,7 @@ def make(folder: Path, python: str, sanitize: str) -> None:
         run([inner, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--require-hashes", "-r", LOCK])
     print(f"building the package into {folder}", file=sys.stderr, flush=True)
     stamp.unlink(missing_ok=True)
-    install_package(inner, sanitize)
+    install_package(inner, sanitize, strict)
     stamp.write_text(f"{wanted} {tools}\n")
 
 

@@ -114,7 +114,7 @@ def main() -> int:
     (ROOT / "build").mkdir(exist_ok=True)
     if arguments.sanitize:
         python, name = find(VERSIONS[0]) or sys.executable, "asan"
-        make(ROOT / ".venvs" / name, python, arguments.sanitize)
+        make(ROOT / ".venvs" / name, python, arguments.sanitize, strict=True)
         build_host("build/c-asan", arguments.sanitize)
         inner = ROOT / ".venvs" / name / "bin/python"
         results = [run_suite(name, inner, rest or ["tests/integration"], sanitizer_environment("build/c-asan"))]
@@ -135,7 +135,7 @@ def test_all(arguments: list[str]) -> list[Result]:
     for name, python in pythons().items():
         if python is not None:
             check(python)
-            make(ROOT / ".venvs" / name, python, "")
+            make(ROOT / ".venvs" / name, python, strict=True)
             present[name] = ROOT / ".venvs" / name / "bin/python"
         elif os.environ.get("CI") == "true":
             results.append(Result(name, 0, 1, f"Python {name} is missing, and CI tests with it"))

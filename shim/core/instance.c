@@ -33,7 +33,7 @@ static void recycle(nrpy_instance *instance) {
     nrpy_entries_free(&instance->entries);
     nrpy_registry_destroy(&instance->registry);
     nrpy_state_destroy(&instance->state);
-    if (instance->queue.limit != 0) {
+    if (instance->pool.limit != 0) {
         nrpy_pool_destroy(&instance->pool);
         nrpy_queue_destroy(&instance->queue);
     }
@@ -223,7 +223,10 @@ static int read_session(nrpy_instance *instance) {
         return -1;
     }
     instance->has_stream_data = instance->stream_data != NULL;
-    nrpy_queue_init(&instance->queue, max_pending > 0 ? max_pending : 1);
+    if (!nrpy_queue_init(&instance->queue, max_pending > 0 ? max_pending : 1)) {
+        PyErr_Format(PyExc_MemoryError, "no address space for a queue of max_pending=%lu calls", max_pending);
+        return -1;
+    }
     nrpy_pool_init(&instance->pool, instance, &instance->queue, workers > 0 ? (unsigned)workers : 1);
     return 0;
 }

@@ -17,7 +17,7 @@ static _Atomic bool armed;
 
 /* Returns whether the pool is at work. The monitor's lock is held, so the pool stays. */
 static bool look_at(nrpy_pool *pool) {
-    uint64_t popped = atomic_load(&pool->queue->popped);
+    uint64_t popped = atomic_load(&pool->queue->head);
     bool waiting = nrpy_queue_has_items(pool->queue);
     if (waiting && popped == pool->popped_before && !nrpy_pool_waits_for_gil(pool)) {
         nrpy_pool_add_worker(pool);

@@ -1,9 +1,9 @@
 /*
  * The queue between host threads and workers: any thread pushes, workers pop in the order of the pushes.
  *
- * Pushing is one compare-and-swap on a stack of new items and never blocks. A worker turns the whole stack into its
- * ready list under a lock that only workers take. Closing swaps a marker into the stack: a push either came before it,
- * and is handed to whoever closed, or is refused; there is no time in between.
+ * A ring of pointers, so that one cache line carries eight calls from one core to the other. A push claims a place by one
+ * compare-and-swap and never blocks. Closing marks the same word: a push either came before it, and is handed to whoever
+ * closed, or is refused; there is no time in between.
  */
 #ifndef NRPY_QUEUE_H
 #define NRPY_QUEUE_H
@@ -29,19 +29,33 @@ typedef struct nrpy_item {
 } nrpy_item;
 
 typedef struct nrpy_queue {
-    _Alignas(NRPY_CACHE_LINE) _Atomic(nrpy_item *) fresh; /* newest first; the marker once closed */
-    _Atomic uint64_t pushed;
-    uint64_t popped_seen; /* a producer's last look at `popped`; racing writes do no harm: it only ages */
-    uint64_t limit;       /* set before the queue is used */
+    /* set before the queue is used */
+    _Atomic(nrpy_item *) *places; /* NULL: free, or claimed and about to be filled */
+    uint64_t mask;
+    uint64_t limit;
 
-    _Alignas(NRPY_CACHE_LINE) pthread_mutex_t lock; /* guards `ready` */
-    nrpy_item *ready;                               /* oldest first */
-    _Atomic uint64_t popped;
+    /* the producers' */
+    _Alignas(NRPY_CACHE_LINE) _Atomic uint64_t tail; /* the next place to claim; NRPY_QUEUE_IS_CLOSED once closed */
+    uint64_t head_seen; /* a producer's last look at `head`; racing writes do no harm: it only ages */
+
+    /* the workers' */
+    _Alignas(NRPY_CACHE_LINE) _Atomic uint64_t head; /* the next place to take; written with `taking` held */
+    atomic_flag taking;
+
+    /* what may not be refused when the ring is full: our own errands, no calls */
+    _Alignas(NRPY_CACHE_LINE) pthread_mutex_t overflow_lock; /* guards what follows */
+    nrpy_item *overflow_first;
+    nrpy_item *overflow_last;
+    bool overflow_closed;
+    _Atomic size_t overflow_count;
 } nrpy_queue;
+
+#define NRPY_QUEUE_IS_CLOSED ((uint64_t)1 << 63)
 
 typedef enum { NRPY_PUSHED, NRPY_QUEUE_FULL, NRPY_QUEUE_CLOSED } nrpy_push_result;
 
-void nrpy_queue_init(nrpy_queue *queue, uint64_t limit);
+/* `limit` is how many calls may wait, 1 at least. Returns false without memory. */
+bool nrpy_queue_init(nrpy_queue *queue, uint64_t limit);
 void nrpy_queue_destroy(nrpy_queue *queue);
 
 /* Takes `item` when it answers NRPY_PUSHED. `limited` holds the item to the queue's limit. */
@@ -50,13 +64,14 @@ nrpy_push_result nrpy_queue_push(nrpy_queue *queue, nrpy_item *item, bool limite
 /* The oldest item, now the caller's, or NULL. */
 nrpy_item *nrpy_queue_pop(nrpy_queue *queue);
 
-/* Refuses all pushes from here on and hands out what had been pushed, oldest first. */
+/* Refuses all pushes from here on and hands out what had been pushed, oldest first, linked by `next`. */
 nrpy_item *nrpy_queue_close(nrpy_queue *queue);
 
-/* Whether a pop would find something. May be out of date as soon as it is answered. */
+/* Whether a pop would find something, now or within a moment. May be out of date as soon as it is answered. */
 static inline bool nrpy_queue_has_items(nrpy_queue *queue) {
-    return atomic_load_explicit(&queue->pushed, memory_order_seq_cst) !=
-           atomic_load_explicit(&queue->popped, memory_order_relaxed);
+    uint64_t tail = atomic_load_explicit(&queue->tail, memory_order_seq_cst) & ~NRPY_QUEUE_IS_CLOSED;
+    return tail != atomic_load_explicit(&queue->head, memory_order_relaxed) ||
+           atomic_load_explicit(&queue->overflow_count, memory_order_seq_cst) != 0;
 }
 
 #endif /* NRPY_QUEUE_H */

@@ -3,6 +3,7 @@
 #include "dispatch.h"
 #include "instance.h"
 #include "monitor.h"
+#include "pause.h"
 #include "runtime.h"
 #include "threads.h"
 
@@ -12,7 +13,7 @@
 #include <unistd.h>
 
 /* A host that awaits one call at a time comes back within some 20 us; longer polling burns a core for nobody. */
-enum { POLL_NS = 50 * 1000, PAUSES_PER_LOOK = 32 };
+enum { POLL_NS = 50 * 1000, LOOKS_PER_CLOCK = 8, PAUSES_PER_LOOK = 2 };
 
 void nrpy_pool_init(nrpy_pool *pool, struct nrpy_instance *instance, nrpy_queue *queue, unsigned limit) {
     atomic_init(&pool->awake, 0);
@@ -40,14 +41,6 @@ void nrpy_pool_destroy(nrpy_pool *pool) {
 
 /* ---- a worker's life ---- */
 
-static inline void pause_cpu(void) {
-#if defined(__x86_64__) || defined(__i386__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    __asm__ volatile("yield");
-#endif
-}
-
 static int64_t now_ns(void) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
@@ -65,11 +58,14 @@ static bool poll_queue(nrpy_pool *pool) {
     }
     int64_t until = now_ns() + POLL_NS;
     do {
-        for (int i = 0; i < PAUSES_PER_LOOK; i++) {
+        for (int look = 0; look < LOOKS_PER_CLOCK; look++) {
             if (nrpy_queue_has_items(pool->queue)) {
                 return true;
             }
-            pause_cpu();
+            /* Each look takes the producers' line away from them. */
+            for (int i = 0; i < PAUSES_PER_LOOK; i++) {
+                nrpy_pause();
+            }
         }
     } while (!atomic_load_explicit(&pool->stopping, memory_order_relaxed) && now_ns() < until);
     return false;
