@@ -294,6 +294,7 @@ static void *run_runtime(void *argument) {
     atomic_store(&answers_exit, failed == 0);
     sem_post(&order->done);
     if (failed == 0) {
+        nrpy_threads_make_fence_quick();
         nrpy_monitor_run(seize_python, nrpy_runtime_be_first_at_exit);
     }
     return NULL;

@@ -67,18 +67,22 @@ static void on_thread_end(void *value) {
     pthread_mutex_unlock(&list_lock);
 }
 
-static bool has_membarrier;
+static _Atomic bool has_membarrier;
 
 int nrpy_threads_start(void) {
-    has_membarrier = syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0;
     return pthread_key_create(&key, on_thread_end);
 }
 
+void nrpy_threads_make_fence_quick(void) {
+    bool registered = syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) == 0;
+    atomic_store(&has_membarrier, registered);
+}
+
 void nrpy_fence_all_threads(void) {
-    if (has_membarrier && syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) == 0) {
+    if (atomic_load(&has_membarrier) && syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) == 0) {
         return;
     }
-    /* A kernel or sandbox without it: whoever holds the GIL now has published what it did before. */
+    /* Not registered yet, or a kernel or sandbox without it: whoever holds the GIL now has published what it did before. */
     nrpy_attachment attachment;
     nrpy_thread *thread = nrpy_thread_self();
     if (thread != NULL && nrpy_attach(&attachment, thread)) {

@@ -70,6 +70,10 @@ typedef struct nrpy_attachment {
  * of the keys, and CPython's own must run after ours. Returns 0 or an errno. */
 int nrpy_threads_start(void);
 
+/* Has nrpy_fence_all_threads wait for no GIL from here on. The kernel takes 10 ms over it in a process with threads: so
+ * nobody who waits may call this. */
+void nrpy_threads_make_fence_quick(void);
+
 /* This thread's struct, or NULL without memory. */
 nrpy_thread *nrpy_thread_enter(void);
 
