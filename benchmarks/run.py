@@ -78,9 +78,7 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"CPython {facts['python']}, {facts['cores']} cores, load {load_before:.1f} before; {rounds} rounds")
     print(f"a cache line takes {near} to {far} from core to core: what passes between threads costs with it")
     if facts["hop_ns"]["max"] > SHARED_CORE_NS:
-        print(
-            "at times other processes held a core, and the threads measured shared one: measure again on a quiet machine"
-        )
+        print("at times other processes held a core and two of our threads shared one: measure on a quiet machine")
     print()
     print(table(rows))
     if options.json is not None:
