@@ -339,6 +339,12 @@ static int close_detached(nrpy_instance *instance) {
     if (spawned && !(finished && nrpy_join(id))) {
         pthread_detach(id);
     }
+    if (run->host_thread_left) {
+        fprintf(stderr,
+                "nylon-ring: plugin '%s': a thread of the host is still inside a handler that did not end within "
+                "shutdown_timeout_s=%g; the plugin's file stays mapped for it\n",
+                instance->name, instance->shutdown_timeout_s);
+    }
     int must_stay = run->host_thread_left || !finished;
     release_closing(run);
     return must_stay;

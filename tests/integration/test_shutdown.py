@@ -205,6 +205,7 @@ def test_a_host_thread_in_a_handler_that_ends_after_the_unload(start_host: Start
     job = host.start_call("wait_sync", path=str(fifo), sid=99)
     with writer(host, fifo, 1):
         host.shutdown()
+        assert b"the plugin's file stays mapped for it" in host.stderr()
     assert host.join_call(job).reply.status == Status.ERR
     host.unload()
     assert host.load(hasty) == Status.OK
