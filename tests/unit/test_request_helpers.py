@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from nylon_ring_py import HandlerError, Status, request
+from nylon_ring_py import HandlerError, Request, Status, request
 from nylon_ring_py.errors import MissingDependencyError
 from nylon_ring_py.request import Headers, build_headers, decode_json, decode_msgpack, parse_args
 from nylon_ring_py.state import State
@@ -203,3 +203,11 @@ def test_a_request_made_by_hand_keeps_state_of_its_own() -> None:
     state.set("k", "v")
     assert state.get("k") == b"v"
     assert State(None, 1).get("k") is None
+
+
+def test_a_request_made_by_hand_takes_headers() -> None:
+    made = Request(method="PUT", headers=[("X-Tag", "one"), (b"x-tag", b"Ren\xe9")])
+    assert made.method == "PUT"
+    assert made.headers.raw == [(b"X-Tag", b"one"), (b"x-tag", b"Ren\xe9")]
+    assert made.headers.get_all("X-TAG") == ["one", "Ren\udce9"]
+    assert Request().headers.raw == []
