@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import textwrap
 from pathlib import Path
 
@@ -200,6 +201,44 @@ def test_a_stale_plugin_ctx_is_told_from_the_one_in_its_place(start_host: StartH
     assert own & 0xFFFF_FFFF_FFFF == stale & 0xFFFF_FFFF_FFFF
     assert host.call("count", plugin="b", ctx=str(stale)).handle == Status.INVALID
     assert host.call("count", plugin="b").reply.text == "1"
+
+
+def test_a_place_is_not_taken_while_its_instance_shuts_down(
+    start_host: StartHost, build: BuildPlugin, tmp_path: Path
+) -> None:
+    """The other 255 places were taken and given up meanwhile, so it would be this one's turn."""
+    source = """
+        import os
+        from nylon_ring_py import Plugin
+
+        plugin = Plugin("slow", shutdown_timeout_s=60)
+        plugin.handle_sync("hold")(lambda req: os.environ.update(FIFO=req.path))
+        plugin.handle_sync("ping")(lambda req: b"pong")
+
+        @plugin.on_shutdown
+        def wait():
+            fifo = os.environ.pop("FIFO", None)
+            if fifo:
+                open(fifo).read()
+    """
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    host = start_host()
+    slow = build(source, "slow")
+    assert host.load(slow, plugin="slow") == Status.OK
+    assert host.call("hold", plugin="slow", path=str(fifo)).reply.status == Status.OK
+    own = host.info(plugin="slow")["plugin_ctx"]
+    job = host.start_shutdown(plugin="slow")
+    with fifo.open("w"):  # both ends are there: the hook runs, and does until this one is closed
+        for _ in range(SLOTS - 1):
+            host.load(slow, plugin="passing", get_only=True)
+            host.shutdown(plugin="passing")
+            host.unload(plugin="passing")
+        assert host.load(slow, plugin="next") == Status.OK
+        assert host.info(plugin="next")["plugin_ctx"] & 0xFFFF_FFFF_FFFF != own & 0xFFFF_FFFF_FFFF
+        assert host.call("ping", plugin="next").reply.data == b"pong"
+    host.join(job)
+    assert host.call("ping", plugin="next").reply.data == b"pong"
 
 
 @pytest.mark.parametrize("module", ["sqlite3", "ssl", "_decimal", "ctypes", "numpy", "orjson"])
