@@ -121,6 +121,13 @@ static int add_types(PyObject *module) {
 }
 
 static int fill_module(PyObject *module) {
+    /* Py_mod_multiple_interpreters, below, is new in 3.12, and looked at by isolated interpreters only. */
+    if (PyInterpreterState_Get() != PyInterpreterState_Main()) {
+        PyErr_SetString(PyExc_ImportError,
+                        "module nylon_ring_py._core does not support loading in subinterpreters: its "
+                        "types and the runtime are the process's; import it in the main interpreter");
+        return -1;
+    }
     if (add_types(module) != 0 || PyModule_AddIntConstant(module, "SYNC", NRPY_SYNC) != 0 ||
         PyModule_AddIntConstant(module, "RAW", NRPY_RAW) != 0 ||
         PyModule_AddIntConstant(module, "GENERATOR", NRPY_GENERATOR) != 0 ||
