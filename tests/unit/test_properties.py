@@ -1,0 +1,57 @@
+"""What holds for every input: what is packed comes out again, and headers keep what the host passed."""
+
+from __future__ import annotations
+
+import json
+import os
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nylon_ring_py._importer import read_archive
+from nylon_ring_py.build.payload import decode_payload, encode_payload, pack_archive, unpack_archive
+from nylon_ring_py.request import Headers
+
+settings.register_profile("default", max_examples=50, deadline=None)  # no assertion on elapsed time
+settings.register_profile("expensive", max_examples=5000, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=20)
+PARTS = st.text(st.characters(codec="utf-8", exclude_characters="\0/"), min_size=1, max_size=12)
+PATHS = st.lists(PARTS.filter(lambda part: part not in (".", "..")), min_size=1, max_size=3).map("/".join)
+FILES = st.dictionaries(PATHS, st.binary(max_size=200), max_size=8)
+BOOT = st.dictionaries(
+    NAMES, st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=40), min_size=1, max_size=8
+)
+TOKENS = st.text("abcXYZ-09", min_size=1, max_size=12)
+PAIRS = st.lists(st.tuples(TOKENS.map(str.encode), st.binary(max_size=30)), max_size=12)
+
+
+@given(FILES)
+def test_an_archive_gives_back_every_file(files: dict[str, bytes]) -> None:
+    archive = pack_archive(files)
+    assert unpack_archive(archive) == files
+    places = read_archive(archive)  # the reader of the run time agrees with that of the tools
+    assert {path: archive[start : start + size] for path, (start, size) in places.items()} == files
+
+
+@given(BOOT, st.dictionaries(NAMES, st.integers() | NAMES, max_size=5), FILES)
+def test_a_payload_gives_back_its_parts(
+    boot: dict[str, str], manifest: dict[str, object], files: dict[str, bytes]
+) -> None:
+    payload = decode_payload(encode_payload(boot, manifest, pack_archive(files)))
+    assert payload.boot == boot
+    assert json.loads(json.dumps(payload.manifest)) == manifest
+    assert payload.files == files
+
+
+@given(PAIRS)
+def test_headers_keep_order_and_repeats_and_take_names_in_any_case(pairs: list[tuple[bytes, bytes]]) -> None:
+    headers = Headers(pairs)
+    assert headers.raw == pairs
+    assert len(headers) == len(pairs)
+    for name, _ in pairs:
+        expected = [value for key, value in pairs if key.lower() == name.lower()]
+        for spelling in (name.decode().lower(), name.decode().upper(), name.decode()):
+            assert [text.encode("utf-8", "surrogateescape") for text in headers.get_all(spelling)] == expected
+            assert headers[spelling] == headers.get_all(spelling)[0]
