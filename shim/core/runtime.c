@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <link.h>
 #include <semaphore.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -135,12 +136,26 @@ static int note_prefix(const nrpy_open_args *args) {
     return 0;
 }
 
+/* Wherever SIGINT is at its default, the first import of _signal takes it for KeyboardInterrupt, whatever the
+ * configuration says; Ctrl-C would no longer end the host. So that import is made here, and SIGINT given back. */
+static PyObject *import_signal(void) {
+    struct sigaction before;
+    bool is_default =
+        sigaction(SIGINT, NULL, &before) == 0 && (before.sa_flags & SA_SIGINFO) == 0 && before.sa_handler == SIG_DFL;
+    PyObject *module = PyImport_ImportModule("_signal");
+    if (is_default) {
+        (void)sigaction(SIGINT, &before, NULL);
+    }
+    return module;
+}
+
 /* The package's part imports threading, which must happen on the thread that initialised Python: it counts as the main
  * thread from then on. */
 static int prepare_own(const nrpy_open_args *args) {
     PyObject *interval = PySys_GetObject("setswitchinterval"); /* Borrowed reference */
     PyObject *set = interval != NULL ? PyObject_CallFunction(interval, "d", SWITCH_INTERVAL_S) : NULL;
-    PyObject *session = set != NULL ? PyImport_ImportModule("nylon_ring_py._session") : NULL;
+    PyObject *signals = set != NULL ? import_signal() : NULL;
+    PyObject *session = signals != NULL ? PyImport_ImportModule("nylon_ring_py._session") : NULL;
     PyObject *prepared = session != NULL ? PyObject_CallMethod(session, "prepare_runtime", NULL) : NULL;
     int failed = prepared == NULL ? -1 : 0;
     if (failed != 0) {
@@ -148,6 +163,7 @@ static int prepare_own(const nrpy_open_args *args) {
     }
     Py_XDECREF(prepared);
     Py_XDECREF(session);
+    Py_XDECREF(signals);
     Py_XDECREF(set);
     return failed;
 }
