@@ -6,7 +6,9 @@
  * Makes COUNT calls of ENTRY and waits until the plugin's entry `begun` says that so many handlers run. Then, by HOW:
  * return, exit_thread: main returns CODE, or another thread calls exit(CODE), without any shutdown;
  * fork: a child asks for an answer and leaves by exit(CODE), then this process goes on and ends in order;
- * sigpipe: starts the plugin with SIGPIPE at its default, and calls ENTRY once.
+ * sigpipe: starts the plugin with SIGPIPE at its default, and calls ENTRY once;
+ * sigterm: sends itself SIGTERM while main blocks it, then lets it through, and ends in order. The handler, set before
+ * the plugin started, must run on main, and not before.
  */
 #include <pthread.h>
 #include <signal.h>
@@ -70,6 +72,30 @@ static int split(nrhost *host) {
     return WEXITSTATUS(status);
 }
 
+static volatile sig_atomic_t handled_by;
+
+static void note_handler(int number) {
+    (void)number;
+    handled_by = (sig_atomic_t)gettid();
+}
+
+static int take_sigterm(nrhost *host) {
+    sigset_t blocked, before;
+    sigemptyset(&blocked);
+    sigaddset(&blocked, SIGTERM);
+    pthread_sigmask(SIG_BLOCK, &blocked, &before);
+    kill(getpid(), SIGTERM);
+    bool waits = number(host, "begun") >= 0 && handled_by == 0;
+    pthread_sigmask(SIG_SETMASK, &before, NULL); /* delivered before this returns */
+    if (!waits || handled_by != getpid()) {
+        fprintf(stderr, "ending_host: SIGTERM was taken by thread %ld, which is not main, or did not wait\n",
+                (long)handled_by);
+        return 93;
+    }
+    nrhost_unload(host);
+    return code;
+}
+
 int main(int argc, char **argv) {
     if (argc != 6) {
         return 2;
@@ -84,6 +110,9 @@ int main(int argc, char **argv) {
     }
     if (strcmp(how, "sigpipe") == 0) {
         signal(SIGPIPE, SIG_DFL); /* nrhost_open ignores it */
+    }
+    if (strcmp(how, "sigterm") == 0) {
+        signal(SIGTERM, note_handler);
     }
     if (nrhost_init(host) != NR_OK) {
         return 3;
@@ -103,6 +132,9 @@ int main(int argc, char **argv) {
     }
     if (strcmp(how, "fork") == 0) {
         return split(host);
+    }
+    if (strcmp(how, "sigterm") == 0) {
+        return take_sigterm(host);
     }
     if (strcmp(how, "sigpipe") == 0) {
         long answer = number(host, argv[2]);
