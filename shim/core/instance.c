@@ -160,14 +160,7 @@ static PyObject *boot_dict(const nrpy_open_args *args) {
 
 /* The traceback goes to stderr as the package words it; args->error gets the exception in one line. */
 static void report_exception(const nrpy_open_args *args) {
-    PyObject *type;
-    PyObject *exception;
-    PyObject *traceback;
-    PyErr_Fetch(&type, &exception, &traceback);
-    PyErr_NormalizeException(&type, &exception, &traceback);
-    if (traceback != NULL && exception != NULL) {
-        PyException_SetTraceback(exception, traceback);
-    }
+    PyObject *exception = nrpy_take_exception();
     PyObject *session = PyImport_ImportModule("nylon_ring_py._session");
     PyObject *text = session != NULL ? PyObject_CallMethod(session, "failure_text", "O", exception) : NULL;
     if (text != NULL && PyUnicode_Check(text)) {
@@ -175,17 +168,14 @@ static void report_exception(const nrpy_open_args *args) {
         fprintf(stderr, "%s\n", utf8 != NULL ? utf8 : "(the traceback cannot be shown)");
     }
     PyErr_Clear();
-    PyObject *message = exception != NULL ? PyObject_Str(exception) : NULL;
+    PyObject *message = PyObject_Str(exception);
     const char *words = message != NULL ? PyUnicode_AsUTF8(message) : NULL;
-    snprintf(args->error, args->error_size, "%s: %s", exception != NULL ? Py_TYPE(exception)->tp_name : "unknown error",
-             words != NULL ? words : "");
+    snprintf(args->error, args->error_size, "%s: %s", Py_TYPE(exception)->tp_name, words != NULL ? words : "");
     PyErr_Clear();
     Py_XDECREF(message);
     Py_XDECREF(text);
     Py_XDECREF(session);
-    Py_XDECREF(type);
-    Py_XDECREF(exception);
-    Py_XDECREF(traceback);
+    Py_DECREF(exception);
 }
 
 static int read_unsigned(PyObject *session, const char *name, unsigned long *value) {

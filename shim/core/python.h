@@ -24,4 +24,23 @@ static inline PyThreadState *nrpy_current_state(void) {
 #endif
 }
 
+/* The exception that is set, with its traceback: a new reference, and none is set any more. NULL: none was. */
+static inline PyObject *nrpy_take_exception(void) {
+#if PY_VERSION_HEX >= 0x030c0000
+    return PyErr_GetRaisedException();
+#else
+    PyObject *type;
+    PyObject *exception;
+    PyObject *traceback;
+    PyErr_Fetch(&type, &exception, &traceback);
+    PyErr_NormalizeException(&type, &exception, &traceback);
+    if (traceback != NULL && exception != NULL) {
+        PyException_SetTraceback(exception, traceback);
+    }
+    Py_XDECREF(type);
+    Py_XDECREF(traceback);
+    return exception;
+#endif
+}
+
 #endif /* NRPY_PYTHON_H */

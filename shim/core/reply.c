@@ -291,21 +291,12 @@ static void describe(nrpy_reply *reply, const nrpy_source *source, PyObject *exc
 
 /* Takes the exception that is set. */
 static void from_exception(nrpy_reply *reply, const nrpy_source *source) {
-    PyObject *type;
-    PyObject *exception;
-    PyObject *traceback;
-    PyErr_Fetch(&type, &exception, &traceback);
-    PyErr_NormalizeException(&type, &exception, &traceback);
-    if (traceback != NULL && exception != NULL) {
-        PyException_SetTraceback(exception, traceback);
-    }
+    PyObject *exception = nrpy_take_exception();
     describe(reply, source, exception);
     if (!PyErr_GivenExceptionMatches(exception, nrpy_names.handler_error)) {
         log_failure(source, exception);
     }
-    Py_XDECREF(type);
-    Py_XDECREF(exception);
-    Py_XDECREF(traceback);
+    Py_DECREF(exception);
     PyErr_Clear();
 }
 
