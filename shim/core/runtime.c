@@ -112,17 +112,12 @@ static int start_python(const nrpy_open_args *args) {
 /* ---- once Python runs ---- */
 
 static void set_python_error(const nrpy_open_args *args, const char *what) {
-    PyObject *type;
-    PyObject *value;
-    PyObject *traceback;
-    PyErr_Fetch(&type, &value, &traceback);
-    PyObject *text = value != NULL ? PyObject_Str(value) : NULL;
+    PyObject *exception = nrpy_take_exception();
+    PyObject *text = exception != NULL ? PyObject_Str(exception) : NULL;
     set_error(args, what, text != NULL ? PyUnicode_AsUTF8(text) : "no reason given");
     PyErr_Clear();
     Py_XDECREF(text);
-    Py_XDECREF(type);
-    Py_XDECREF(value);
-    Py_XDECREF(traceback);
+    Py_XDECREF(exception);
 }
 
 static int note_prefix(const nrpy_open_args *args) {
