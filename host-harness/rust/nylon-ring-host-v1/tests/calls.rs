@@ -64,6 +64,20 @@ async fn raw_has_no_request_in_either_layout() {
 }
 
 #[tokio::test]
+async fn the_six_function_layout_has_a_door_for_raw_calls() {
+    let host = NylonRingHost::load_with(faulty_plugin(&["-DRAW"]), Layout::Raw).unwrap();
+    assert_eq!(text(host.call_raw("any", b"").await.unwrap()).1, "handle_raw");
+    assert_eq!(
+        text(host.call_raw_unary_fast("any", b"").await.unwrap()).1,
+        "handle_raw"
+    );
+    assert!(matches!(
+        host.call("any", request(b"")).await,
+        Err(Error::Refused(NrStatus::Invalid))
+    ));
+}
+
+#[tokio::test]
 async fn a_reply_says_its_status_and_a_refusal_is_an_error() {
     let host = load(&c_plugin());
     let reply = host.call("error", request(b"")).await.unwrap();

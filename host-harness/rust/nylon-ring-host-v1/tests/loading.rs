@@ -4,7 +4,10 @@
 
 mod support;
 
-use std::path::Path;
+use std::io::{Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -47,28 +50,46 @@ fn what_is_no_plugin_is_named() {
     }
 }
 
-fn is_mapped(file: &Path) -> bool {
-    let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
-    maps.contains(file.canonicalize().unwrap().to_str().unwrap())
+/// A plugin that writes down what happens to it, and where.
+fn traced(name: &str, defines: &[&str]) -> (PathBuf, PathBuf) {
+    let trace = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let _ = std::fs::remove_file(&trace); // an earlier run's
+    let define = format!("-DTRACE=\"{}\"", trace.display());
+    (faulty_plugin(&[&[define.as_str()], defines].concat()), trace)
 }
+
+const WHOLE_LIFE: &str = "init: context live\nshutdown: context live\nunloaded: context gone\n";
 
 #[test]
 fn a_failed_init_is_shut_down_and_closed() {
-    let trace = Path::new(env!("CARGO_TARGET_TMPDIR")).join("shutdowns");
-    let file = faulty_plugin(&["-DREFUSES", &format!("-DTRACE=\"{}\"", trace.display())]);
-    let _ = std::fs::remove_file(&trace); // an earlier run's
+    let (file, trace) = traced("refused", &["-DREFUSES"]);
     assert!(matches!(refusal(&file), Error::InitFailed(NrStatus::Unsupported)));
-    assert_eq!(std::fs::read_to_string(&trace).unwrap(), "shutdown\n");
-    assert!(!is_mapped(&file));
+    assert_eq!(std::fs::read_to_string(&trace).unwrap(), WHOLE_LIFE);
 }
 
 #[test]
-fn dropping_the_host_closes_the_file() {
-    let file = c_plugin();
+fn the_context_goes_after_shutdown_and_then_the_file() {
+    let (file, trace) = traced("dropped", &[]);
+    drop(load(&file));
+    assert_eq!(std::fs::read_to_string(&trace).unwrap(), WHOLE_LIFE);
+}
+
+#[tokio::test]
+async fn a_receiver_dropped_during_shutdown_enters_the_plugin_no_more() {
+    let (file, trace) = traced("late-receiver", &[]);
     let host = load(&file);
-    assert!(is_mapped(&file));
-    drop(host);
-    assert!(!is_mapped(&file));
+    let (mut ours, theirs) = UnixStream::pair().unwrap();
+    host.call_raw("shutdown_waits", &theirs.as_raw_fd().to_ne_bytes())
+        .await
+        .unwrap();
+    let (_, stream) = host.call_stream("keep", request(b"")).await.unwrap();
+    let dropping = std::thread::spawn(move || drop(host));
+    let mut byte = [0];
+    ours.read_exact(&mut byte).unwrap(); // shutdown has begun
+    drop(stream);
+    ours.write_all(&byte).unwrap();
+    dropping.join().unwrap();
+    assert_eq!(std::fs::read_to_string(&trace).unwrap(), WHOLE_LIFE);
 }
 
 #[tokio::test]

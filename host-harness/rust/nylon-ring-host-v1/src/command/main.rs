@@ -23,7 +23,7 @@ nylon-ring-host: load a nylon-ring v1 plugin and call it, through tokio
 
 request:  --method M  --path P  --query Q  --header K:V ...  --body TEXT|@FILE
 plugin:   --layout seed|raw   seed (default): five functions; raw: six, with handle_raw
-bench:    awaits one call at a time on a worker of tokio's; stream: one frame at a time, over as many streams as it takes
+bench:    awaits one call at a time, on a worker of tokio's; for a stream one frame at a time, stream after stream
 
 Exit code: 0 when every call was answered Ok (a stream: StreamEnd), 1 when not, 2 for wrong usage.
 ";

@@ -1,12 +1,12 @@
 /*
  * A v1 plugin for what the plain test plugin does not do. A mode is chosen when it is compiled:
  * -DABI=2, -DSIZE=8, -DNO_TABLE, -DNO_HANDLE, -DNO_INFO make a file that is no plugin; -DREFUSES fails in init;
- * -DTRACE="file" writes a line there at each shutdown.
+ * -DTRACE="file" writes a line there at init, shutdown and dlclose.
  *
  * Entries: pair (two threads send for one sid), counter (a duplex stream that counts in the host's state), keep (sets
- * state and answers when `release` is called, or at shutdown), closed (how many stream_close
- * calls there were), null_payload, status_7, refuse_with_7,
- * answers_elsewhere.
+ * state and answers when `release` is called, or at shutdown), closed (how many stream_close calls there were),
+ * null_payload, status_7, refuse_with_7, answers_elsewhere, shutdown_waits (at shutdown, for a byte from the descriptor
+ * in the payload). -DRAW: six functions, and handle_raw answers every entry itself.
  */
 #include <dlfcn.h>
 #include <pthread.h>
@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "nylon_ring_v1.h"
 
@@ -32,11 +33,13 @@ static void *host_ctx;
 static const NrHostVTable *host;
 static const NrHostExt *ext;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static uint64_t kept[KEPT_MAX]; /* guarded by lock */
-static uint64_t kept_count;     /* guarded by lock */
+/* Guarded by lock, all that follows. */
+static uint64_t kept[KEPT_MAX];
+static uint64_t kept_count;
 static pthread_t threads[THREADS_MAX];
-static size_t thread_count;    /* guarded by lock */
-static uint64_t closed;         /* guarded by lock: how many stream_close calls there were */
+static size_t thread_count;
+static int waited_for = -1; /* the descriptor that shutdown reads */
+static uint64_t closed; /* how many stream_close calls there were */
 
 static void send(uint64_t sid, NrStatus status, const void *data, size_t len) {
     host->send_result(host_ctx, sid, status, (NrBytes){.ptr = data, .len = len});
@@ -148,7 +151,7 @@ static NrStatus on_thread(uint64_t sid, void *(*run)(void *), bool wait) {
 }
 
 static NrStatus handle(void *ctx, NrStr entry, uint64_t sid, const NrRequest *request, NrBytes payload) {
-    (void)ctx, (void)request, (void)payload;
+    (void)ctx, (void)request;
 #define IS(name) (entry.len == sizeof name - 1 && memcmp(entry.ptr, name, entry.len) == 0)
     if (IS("pair")) {
         return on_thread(sid, run_pair, false);
@@ -174,6 +177,11 @@ static NrStatus handle(void *ctx, NrStr entry, uint64_t sid, const NrRequest *re
         send(sid, NR_OK, &n, sizeof n);
         return NR_OK;
     }
+    if (IS("shutdown_waits") && payload.len == sizeof waited_for) {
+        memcpy(&waited_for, payload.ptr, sizeof waited_for);
+        send(sid, NR_OK, NULL, 0);
+        return NR_OK;
+    }
     if (IS("null_payload")) {
         send(sid, NR_OK, NULL, 5);
         return NR_OK;
@@ -189,36 +197,53 @@ static NrStatus handle(void *ctx, NrStr entry, uint64_t sid, const NrRequest *re
 #undef IS
 }
 
-static NrStatus init(void *ctx, void *given_ctx, const NrHostVTable *given) {
-    (void)ctx;
-#ifdef REFUSES
-    (void)given_ctx, (void)given;
-    return NR_UNSUPPORTED;
-#else
+static const NrHostExt *ext_of_host(void) {
     NrHostExtFn ext_of;
     *(void **)&ext_of = dlsym(RTLD_DEFAULT, NR_HOST_EXT_SYMBOL);
+    return ext_of != NULL ? ext_of(host_ctx) : NULL;
+}
+
+/* Writes what happens, and whether the host still knows its context then. */
+static void trace(const char *what) {
+#ifdef TRACE
+    FILE *out = fopen(TRACE, "a");
+    if (out != NULL) {
+        fprintf(out, "%s: context %s\n", what, ext_of_host() != NULL ? "live" : "gone");
+        fclose(out);
+    }
+#else
+    (void)what;
+#endif
+}
+
+static NrStatus init(void *ctx, void *given_ctx, const NrHostVTable *given) {
+    (void)ctx;
     host_ctx = given_ctx;
     host = given;
-    ext = ext_of != NULL ? ext_of(given_ctx) : NULL;
+    ext = ext_of_host();
+    trace("init");
+#ifdef REFUSES
+    return NR_UNSUPPORTED;
+#else
     return ext != NULL ? NR_OK : NR_ERR;
 #endif
 }
 
 static void shutdown(void *ctx) {
     (void)ctx;
-    if (host != NULL) {
-        release();
+    char byte = 's';
+    if (waited_for >= 0 && (write(waited_for, &byte, 1) != 1 || read(waited_for, &byte, 1) != 1)) {
+        abort();
     }
+    release();
     for (size_t i = 0; i < thread_count; i++) { /* nobody is inside any more */
         pthread_join(threads[i], NULL);
     }
-#ifdef TRACE
-    FILE *out = fopen(TRACE, "a"); /* the test reads it */
-    if (out != NULL) {
-        fputs("shutdown\n", out);
-        fclose(out);
-    }
-#endif
+    trace("shutdown");
+}
+
+__attribute__((destructor)) static void unloaded(void) {
+    trace("unloaded");
 }
 
 static NrStatus stream_data(void *ctx, uint64_t sid, NrBytes data) {
@@ -228,6 +253,7 @@ static NrStatus stream_data(void *ctx, uint64_t sid, NrBytes data) {
 
 static NrStatus stream_close(void *ctx, uint64_t sid) {
     (void)ctx;
+    trace("stream_close");
     pthread_mutex_lock(&lock);
     closed++;
     pthread_mutex_unlock(&lock);
@@ -239,10 +265,23 @@ static NrStatus stream_close(void *ctx, uint64_t sid) {
     return NR_OK;
 }
 
+#ifdef RAW
+static NrStatus handle_raw(void *ctx, NrStr entry, uint64_t sid, NrBytes payload) {
+    (void)ctx, (void)entry, (void)payload;
+    send(sid, NR_OK, "handle_raw", 10);
+    return NR_OK;
+}
+#endif
+
 __attribute__((visibility("default"))) const NrPluginInfo *nylon_ring_get_plugin_v1(void);
 
 const NrPluginInfo *nylon_ring_get_plugin_v1(void) {
+#ifdef RAW
+    static const NrPluginVTableRaw vtable = {
+        .handle_raw = handle_raw,
+#else
     static const NrPluginVTable vtable = {
+#endif
         .init = init,
 #ifndef NO_HANDLE
         .handle = handle,
