@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -76,8 +77,9 @@ def hold_the_pool(host: NrHost) -> tuple[int, list[int]]:
     assert host.call("wait_held").reply.text == "True"
     threads = host.process().threads
     jobs = [host.start_call("echo", body=b"small", on="thread", stack=SMALL) for _ in range(4)]
+    deadline = time.monotonic() + 20
     while host.process().threads < threads + len(jobs):
-        pass
+        assert time.monotonic() < deadline, "they did not wait"
     return sid, jobs
 
 
