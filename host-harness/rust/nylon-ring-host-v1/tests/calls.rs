@@ -83,10 +83,10 @@ async fn a_reply_says_its_status_and_a_refusal_is_an_error() {
     let reply = host.call("error", request(b"")).await.unwrap();
     assert_eq!(text(reply), (NrStatus::Err, "Error: on purpose".to_owned()));
     for (entry, status) in [("no such entry", NrStatus::Invalid), ("refuse", NrStatus::Unsupported)] {
-        assert!(matches!(host.call(entry, request(b"")).await, Err(Error::Refused(s)) if s == status));
-        assert!(matches!(host.call_raw(entry, b"").await, Err(Error::Refused(s)) if s == status));
-        assert!(matches!(host.call_raw_unary_fast(entry, b"").await, Err(Error::Refused(s)) if s == status));
-        assert!(matches!(host.call_stream(entry, request(b"")).await, Err(Error::Refused(s)) if s == status));
+        assert!(matches!(soon(host.call(entry, request(b""))).await, Err(Error::Refused(s)) if s == status));
+        assert!(matches!(soon(host.call_raw(entry, b"")).await, Err(Error::Refused(s)) if s == status));
+        assert!(matches!(soon(host.call_raw_unary_fast(entry, b"")).await, Err(Error::Refused(s)) if s == status));
+        assert!(matches!(soon(host.call_stream(entry, request(b""))).await, Err(Error::Refused(s)) if s == status));
     }
     // A plugin that answers and refuses: the refusal counts, and the answer is for nobody.
     assert!(matches!(
