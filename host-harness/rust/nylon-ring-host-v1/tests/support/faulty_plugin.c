@@ -39,7 +39,7 @@ static uint64_t kept_count;
 static pthread_t threads[THREADS_MAX];
 static size_t thread_count;
 static int waited_for = -1; /* the descriptor that shutdown reads */
-static uint64_t closed; /* how many stream_close calls there were */
+static uint64_t closed;     /* how many stream_close calls there were */
 
 static void send(uint64_t sid, NrStatus status, const void *data, size_t len) {
     host->send_result(host_ctx, sid, status, (NrBytes){.ptr = data, .len = len});
