@@ -13,7 +13,6 @@ import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +20,6 @@ from environment import ROOT, check, make
 
 VERSIONS = ("3.11", "3.12", "3.13")
 DEBIAN = Path("/usr/bin/python3")
-AT_ONCE = 2  # each run is a process that mostly waits for hosts; more would only slow each other
 
 
 @dataclass
@@ -141,9 +139,8 @@ def test_all(arguments: list[str]) -> list[Result]:
             results.append(Result(name, 0, 1, f"Python {name} is missing, and CI tests with it"))
         else:
             print(f"Python {name} is not on this machine: left out", file=sys.stderr)
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        runs = [pool.submit(run_suite, name, inner, arguments, {}) for name, inner in present.items()]
-        return results + [run.result() for run in runs]
+    # One after the other: host and workers of a single test keep two cores busy.
+    return results + [run_suite(name, inner, arguments, {}) for name, inner in present.items()]
 
 
 if __name__ == "__main__":
