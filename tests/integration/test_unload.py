@@ -60,7 +60,7 @@ def check_flat(host: NrHost, rounds: Callable[[], object]) -> None:
     """Runs the rounds until they add nothing: the first time fills caches, and a busy machine may make a thread more
     the second time; what leaks adds every time. Free memory of the heap is given back before it is looked at."""
     before = host.process()
-    growth = []
+    growth: list[int] = []
     after = before
     while not growth or (growth[-1] > GROWTH_KIB and len(growth) < 4):
         filled = after
