@@ -41,11 +41,8 @@ int nrpy_status_from(PyObject *status) {
 
 int nrpy_exchange_answer(nrpy_exchange *exchange, PyObject *data, int status) {
     nrpy_reply reply;
-    if (nrpy_reply_from_data(&reply, data, status < 0 ? (int)NR_OK : status) != 0) {
+    if (nrpy_reply_from_data(&reply, data, status) != 0) {
         return -1;
-    }
-    if (status >= 0) {
-        reply.status = (NrStatus)status;
     }
     nrpy_thread *thread = nrpy_thread_self();
     bool may_send = thread != NULL && nrpy_may_send(thread, exchange->instance, exchange->sid);

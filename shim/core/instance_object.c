@@ -43,11 +43,8 @@ static int convert_sid(PyObject *object, void *sid) {
 /* The call that runs on some thread under `sid`. Returns 1, 0 where there is none, or -1 raising. */
 static int answer_running(nrpy_instance *instance, uint64_t sid, PyObject *data, int status) {
     nrpy_reply reply;
-    if (nrpy_reply_from_data(&reply, data, status < 0 ? (int)NR_OK : status) != 0) {
+    if (nrpy_reply_from_data(&reply, data, status) != 0) {
         return -1;
-    }
-    if (status >= 0) {
-        reply.status = (NrStatus)status;
     }
     PyThreadState *state = PyEval_SaveThread();
     bool answered = nrpy_answer_running(instance, sid, reply.status, reply.bytes, reply.length);

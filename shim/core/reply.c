@@ -218,11 +218,6 @@ static void set_type_error(PyObject *value) {
 
 int nrpy_reply_from_data(nrpy_reply *reply, PyObject *data, int status) {
     memset(reply, 0, sizeof *reply);
-    if (status < (int)NR_OK || status > (int)NR_STREAM_END) {
-        PyErr_Format(PyExc_ValueError, "status %d cannot be sent: a plugin sends 0 (OK) to 4 (STREAM_END)", status);
-        return -1;
-    }
-    reply->status = (NrStatus)status;
     int taken = take_value(reply, data);
     if (taken == 0) {
         set_type_error(data);
@@ -230,6 +225,9 @@ int nrpy_reply_from_data(nrpy_reply *reply, PyObject *data, int status) {
     if (taken <= 0) {
         nrpy_reply_clear(reply);
         return -1;
+    }
+    if (status >= 0) {
+        reply->status = (NrStatus)status;
     }
     return 0;
 }

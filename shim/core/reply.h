@@ -31,7 +31,8 @@ typedef struct nrpy_source {
  */
 void nrpy_reply_make(nrpy_reply *reply, const nrpy_source *source, PyObject *result);
 
-/* The same for a value with a status of its own choice, raising instead. Borrows `data`. Returns 0 or -1. */
+/* The same for a value that an author sends, raising instead. Borrows `data`. `status` comes from nrpy_status_from; -1: that
+ * of a Response, else Ok. Returns 0 or -1. */
 int nrpy_reply_from_data(nrpy_reply *reply, PyObject *data, int status);
 
 /* Drops what the reply holds. Needs the GIL. */

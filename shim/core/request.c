@@ -188,7 +188,7 @@ static PyObject *get_headers_raw(PyObject *object, void *closure) {
 }
 
 /* A field that nylon_ring_py.request builds from another one. */
-static PyObject *derived_field(PyObject *object, PyObject **field, const char *helper, PyObject *source) {
+static PyObject *derived_field(PyObject **field, const char *helper, PyObject *source) {
     if (source == NULL) {
         return NULL;
     }
@@ -201,16 +201,15 @@ static PyObject *derived_field(PyObject *object, PyObject **field, const char *h
         }
     }
     Py_DECREF(source);
-    (void)object;
     return Py_XNewRef(*field);
 }
 
 static PyObject *get_headers(PyObject *object, void *closure) {
-    return derived_field(object, &((request *)object)->headers, "build_headers", get_headers_raw(object, closure));
+    return derived_field(&((request *)object)->headers, "build_headers", get_headers_raw(object, closure));
 }
 
 static PyObject *get_args(PyObject *object, void *closure) {
-    return derived_field(object, &((request *)object)->args, "parse_args", get_query(object, closure));
+    return derived_field(&((request *)object)->args, "parse_args", get_query(object, closure));
 }
 
 static PyObject *decode_body(PyObject *object, const char *helper) {
