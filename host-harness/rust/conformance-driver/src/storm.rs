@@ -1,0 +1,213 @@
+//! Callers on threads, each waiting for its reply before it calls again, and the count of what became of each call.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use crate::command::{Command, Kind, Request, pattern};
+use crate::error::DriverError;
+use crate::host::{NotTaken, Plugin};
+use crate::replies::{Gathered, Waiter};
+use crate::session::{Answer, Slot};
+
+/// After this a reply counts as lost.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+const OK: u32 = 0;
+const ERR: u32 = 1;
+const STREAM_END: u32 = 4;
+
+/// When the callers stop.
+pub(crate) enum Until {
+    /// They have begun so many calls between them.
+    Calls(u64),
+    /// The plugin was unloaded.
+    Unloaded,
+    /// Somebody says so.
+    Told(AtomicBool),
+}
+
+pub(crate) struct Storm<'a, P> {
+    slot: &'a Slot<P>,
+    call: Request,
+    until: Until,
+    begun: AtomicU64,
+    accepted: AtomicU64,
+    refused: AtomicU64,
+    replies: AtomicU64,
+    wrong: AtomicU64,
+    lost: AtomicU64,
+}
+
+fn add(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+/// A body that tells its call's number from the others': a reply that went to another call is seen.
+fn byte_of(number: u64, at: usize) -> u8 {
+    match number.to_le_bytes().get(at) {
+        Some(byte) => *byte,
+        None => pattern(at),
+    }
+}
+
+fn is_body_of(number: u64, size: usize, data: &[u8]) -> bool {
+    data.len() == size && data.iter().enumerate().all(|(at, byte)| *byte == byte_of(number, at))
+}
+
+impl<'a, P: Plugin> Storm<'a, P> {
+    pub fn new(slot: &'a Slot<P>, command: &Command, until: Until) -> Result<Self, DriverError> {
+        let mut call = command.request(command.text("entry")?.unwrap_or("echo"))?;
+        if call.body.is_empty() && command.bytes("body_size").is_none() {
+            call.body = vec![0; 64];
+        }
+        Ok(Self {
+            slot,
+            call,
+            until,
+            begun: AtomicU64::new(0),
+            accepted: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+            replies: AtomicU64::new(0),
+            wrong: AtomicU64::new(0),
+            lost: AtomicU64::new(0),
+        })
+    }
+
+    /// The number of the next call; `None` when it is over.
+    fn next(&self) -> Option<u64> {
+        let number = self.begun.fetch_add(1, Ordering::Relaxed);
+        let goes_on = match &self.until {
+            Until::Calls(calls) => number < *calls,
+            Until::Unloaded => !self.slot.unloaded.load(Ordering::SeqCst),
+            Until::Told(over) => !over.load(Ordering::SeqCst),
+        };
+        goes_on.then_some(number)
+    }
+
+    fn request(&self, number: u64) -> Request {
+        let mut call = self.call.clone();
+        if call.kind == Kind::Unary {
+            for (at, byte) in call.body.iter_mut().enumerate() {
+                *byte = byte_of(number, at);
+            }
+        }
+        call
+    }
+
+    fn farewells(&self) -> u64 {
+        self.slot.farewells.load(Ordering::SeqCst)
+    }
+
+    /// Of an echo the body, of a stream the end; or `Err`, where the instance was told to go meanwhile.
+    fn is_right(&self, number: u64, gathered: &Gathered, farewells: u64) -> bool {
+        let Some(last) = gathered.frames.last() else {
+            return false;
+        };
+        let good = match self.call.kind {
+            Kind::Unary => last.status == OK && is_body_of(number, self.call.body.len(), &last.data),
+            Kind::Stream => last.status == STREAM_END,
+        };
+        good || (last.status == ERR && self.farewells() > farewells)
+    }
+
+    fn one(&self, number: u64, waiter: &Waiter) -> Result<(), DriverError> {
+        let farewells = self.farewells();
+        let mut accepted = match self.slot.plugin.submit(self.request(number)) {
+            Ok(accepted) => accepted,
+            Err(NotTaken::Refused(_) | NotTaken::Gone(_)) => {
+                add(&self.refused);
+                thread::yield_now(); // nothing that could be waited for: the next call may be taken
+                return Ok(());
+            }
+            Err(failed) => return Err(failed.into()),
+        };
+        add(&self.accepted);
+        let gathered = waiter.gather(&mut accepted.replies, usize::MAX, PATIENCE);
+        if !gathered.ended {
+            add(&self.lost);
+            return Ok(());
+        }
+        if !self.is_right(number, &gathered, farewells) {
+            add(&self.wrong);
+        }
+        add(&self.replies); // last: who has seen a reply has seen what it was
+        Ok(())
+    }
+
+    fn caller(&self) -> Result<(), DriverError> {
+        let waiter = Waiter::new().map_err(DriverError::system("a caller cannot wait"))?;
+        while let Some(number) = self.next() {
+            self.one(number, &waiter)?;
+        }
+        Ok(())
+    }
+
+    /// Runs `threads` callers to their end, and meanwhile `beside`, which is given what tells whether any has ended.
+    pub fn run<R>(
+        &self,
+        threads: usize,
+        beside: impl FnOnce(&dyn Fn() -> bool) -> Result<R, DriverError>,
+    ) -> Result<R, DriverError> {
+        thread::scope(|scope| {
+            let mut callers = Vec::with_capacity(threads);
+            let mut failed = None;
+            for _ in 0..threads {
+                match thread::Builder::new()
+                    .name("caller".to_owned())
+                    .spawn_scoped(scope, || self.caller())
+                {
+                    Ok(caller) => callers.push(caller),
+                    Err(error) => failed = Some(DriverError::system("cannot start a caller")(error)),
+                }
+            }
+            let done = match failed {
+                None => beside(&|| callers.iter().any(|caller| caller.is_finished())),
+                Some(error) => Err(error),
+            };
+            if let Until::Told(over) = &self.until {
+                over.store(true, Ordering::SeqCst);
+            }
+            for caller in callers {
+                caller.join().map_err(|_| DriverError::Panicked)??;
+            }
+            done
+        })
+    }
+
+    /// Replies so far.
+    pub fn replies(&self) -> u64 {
+        self.replies.load(Ordering::Relaxed)
+    }
+
+    pub fn counts(&self) -> Answer {
+        let counts = [
+            ("accepted", &self.accepted),
+            ("refused", &self.refused),
+            ("replies", &self.replies),
+            ("wrong", &self.wrong),
+            ("lost", &self.lost),
+        ];
+        counts
+            .map(|(name, count)| (name.to_owned(), count.load(Ordering::Relaxed).into()))
+            .into_iter()
+            .collect()
+    }
+}
+
+pub(crate) fn run<P: Plugin>(slot: &Slot<P>, command: &Command) -> Result<Answer, DriverError> {
+    let until = match command.text("until")? {
+        Some("unload") => Until::Unloaded,
+        Some(other) => {
+            return Err(DriverError::Value {
+                key: "until",
+                value: other.to_owned(),
+                expected: "unload",
+            });
+        }
+        None => Until::Calls(command.number("calls")?.unwrap_or(1000)),
+    };
+    let storm = Storm::new(slot, command, until)?;
+    storm.run(command.number("threads")?.unwrap_or(4), |_| Ok(()))?;
+    Ok(storm.counts())
+}
