@@ -69,7 +69,7 @@ core = Extension(
 )
 stub = Extension(
     STUB_NAME,
-    sources=["shim/plugin_shim.c", "shim/find_python.c", "shim/payload.c"],
+    sources=[str(path) for path in sorted([*Path("shim").glob("*.c"), *Path("shim/abi").glob("*.c")])],
     depends=headers,
     include_dirs=["shim"],
     extra_compile_args=[*COMMON, *STUB_COMPILE, *werror, *options()],

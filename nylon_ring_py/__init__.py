@@ -3,7 +3,7 @@
 from nylon_ring_py._core import Callback, Request
 from nylon_ring_py.define import define_plugin
 from nylon_ring_py.entry import Stream
-from nylon_ring_py.errors import CallEndedError, HandlerError, NylonRingError, RegistrationError
+from nylon_ring_py.errors import CallEndedError, HandlerError, NylonRingError, RegistrationError, StreamFullError
 from nylon_ring_py.plugin import Plugin
 from nylon_ring_py.response import Response
 from nylon_ring_py.status import Status
@@ -19,5 +19,6 @@ __all__ = [
     "Response",
     "Status",
     "Stream",
+    "StreamFullError",
     "define_plugin",
 ]

@@ -58,6 +58,10 @@ class CallEndedError(NylonRingError, RuntimeError):
     """State was set for a call that has had its terminal reply: a host would keep it for ever."""
 
 
+class StreamFullError(NylonRingError, RuntimeError):
+    """A thread of the host's sent to a stream whose receiver has stopped reading; any other thread waits for room."""
+
+
 class PluginLookupError(NylonRingError, LookupError):
     """The module of a built plugin does not hold the Plugin object it was built for."""
 

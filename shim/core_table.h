@@ -8,6 +8,7 @@
 #define NRPY_CORE_TABLE_H
 
 #include "abi/nylon_ring_v1.h"
+#include "abi/nylon_ring_v2.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -16,15 +17,16 @@
 #define NRPY_CORE_MAGIC 0x6e72707963303176u /* "nrpyc01v" */
 
 /* Stub and core work together when the majors are equal and the core's minor is not below the stub's. */
-#define NRPY_CORE_MAJOR 1u
+#define NRPY_CORE_MAJOR 2u
 #define NRPY_CORE_MINOR 1u
 
 typedef struct nrpy_instance nrpy_instance;
 
-/* How a reply leaves: one function per ABI, in one small file each. Called without the GIL. */
+/* Whom an instance answers. Exactly one of the tables is set. */
 typedef struct nrpy_host {
     void *ctx;
     const NrHostVTable *v1;
+    const NrHostVTableV2 *v2;
 } nrpy_host;
 
 /* All pointers are borrowed until `open` returns. */
@@ -57,6 +59,8 @@ typedef struct nrpy_core_table {
      * waiters up: an attached caller is detached while it waits. */
     NrStatus (*open)(const nrpy_open_args *args, nrpy_instance **out);
     NrStatus (*handle)(nrpy_instance *instance, NrStr entry, uint64_t sid, const NrRequest *req, NrBytes payload);
+    uint32_t (*resolve_entry)(nrpy_instance *instance, NrStr entry);
+    NrStatus (*handle_by_id)(nrpy_instance *instance, uint32_t id, uint64_t sid, NrBytes payload);
     NrStatus (*stream_data)(nrpy_instance *instance, uint64_t sid, NrBytes data);
     NrStatus (*stream_close)(nrpy_instance *instance, uint64_t sid);
 

@@ -6,6 +6,7 @@
 #include "instance.h"
 #include "reply.h"
 #include "runtime.h"
+#include "streams.h"
 #include "threads.h"
 
 #include <errno.h>
@@ -91,9 +92,35 @@ static void end_exchange(nrpy_exchange *exchange) {
     }
 }
 
+/* Its generator is closed once the host has its replies: what a finally does may take its time. */
+static void note_parked(nrpy_exchange *exchange) {
+    nrpy_instance *instance = exchange->instance;
+    pthread_mutex_lock(&exchange->lock);
+    bool parked = exchange->generator != NULL && !exchange->is_noted;
+    exchange->is_noted |= parked;
+    exchange->wants_room = false;
+    pthread_mutex_unlock(&exchange->lock);
+    if (parked) {
+        nrpy_exchange_retain(exchange);
+        exchange->parked_next = instance->parked;
+        instance->parked = exchange;
+    }
+}
+
+static void close_parked_generators(nrpy_instance *instance) {
+    while (instance->parked != NULL) {
+        nrpy_exchange *exchange = instance->parked;
+        instance->parked = exchange->parked_next;
+        nrpy_close_parked(exchange);
+        nrpy_exchange_release(exchange);
+    }
+}
+
 /* A stream that no handler is at work for has nothing to wait for. */
 static void cancel_exchange(nrpy_exchange *exchange) {
     atomic_store(&exchange->cancelled, true);
+    note_parked(exchange);
+    nrpy_exchange_wake(exchange);
     nrpy_exchange_drain(exchange); /* the queue is closed: what was left for a worker to send is for us */
     if (exchange->is_stream && atomic_load(&exchange->handlers) == 0) {
         end_exchange(exchange);
@@ -201,6 +228,12 @@ static bool any_held_up(const closing *run) {
     nrpy_exchange **all = nrpy_registry_all(&run->instance->registry, &count);
     for (size_t i = 0; i < count; i++) {
         nrpy_exchange_drain(all[i]);
+        if (nrpy_exchange_give_up(all[i])) {
+            fprintf(stderr,
+                    "nylon-ring: plugin '%s': the host had no room for the last frames of sid %llu within "
+                    "shutdown_timeout_s=%g; they are lost\n",
+                    run->instance->name, (unsigned long long)all[i]->sid, run->instance->shutdown_timeout_s);
+        }
         found |= nrpy_exchange_is_held_up(all[i]);
         nrpy_exchange_release(all[i]);
     }
@@ -252,6 +285,7 @@ static void *run_closer(void *argument) {
 
     nrpy_attachment attachment;
     if (attach_for_hooks(&attachment)) {
+        close_parked_generators(instance);
         run_shutdown_hooks(instance);
         nrpy_detach(&attachment);
     }

@@ -1,6 +1,7 @@
 #include "dispatch.h"
 
 #include "callback.h"
+#include "host.h"
 #include "request.h"
 #include "runtime.h"
 #include "streams.h"
@@ -21,7 +22,7 @@ static void note_sid(nrpy_instance *instance, uint64_t sid) {
     }
 }
 
-static nrpy_source source_of(nrpy_instance *instance, const nrpy_entry *entry, uint64_t sid) {
+nrpy_source nrpy_source_of(nrpy_instance *instance, const nrpy_entry *entry, uint64_t sid) {
     return (nrpy_source){
         .instance = instance,
         .kind = "entry",
@@ -67,13 +68,13 @@ static void end_running(nrpy_thread *thread) {
  * the slot and looking for the host are in one total order with close, which says that the host is gone and then looks
  * at the slots: it waits for this send, or this send does not happen.
  */
-static void send_running(nrpy_thread *thread, nrpy_instance *instance, uint64_t sid, const nrpy_reply *reply) {
+static void send_running(nrpy_thread *thread, nrpy_instance *instance, uint64_t sid, nrpy_reply *reply) {
     if (!claim_running(thread)) {
         if (reply->length > 0 || reply->status != NR_OK) {
             atomic_fetch_add(&instance->late_replies, 1);
         }
     } else if (!atomic_load(&instance->host_gone)) {
-        nrpy_host_send(instance, sid, reply->status, reply->bytes, reply->length, true);
+        nrpy_host_answer_reply(instance, sid, reply);
     }
     end_running(thread);
 }
@@ -98,7 +99,7 @@ void nrpy_exchange_result(nrpy_exchange *exchange, const nrpy_source *source, Py
 
 /* Runs the handler of a call that has an exchange. Takes `argument`; NULL: an exception is set. Needs the GIL. */
 static void run_exchange(nrpy_exchange *exchange, const nrpy_entry *entry, PyObject *argument, bool may_send) {
-    nrpy_source source = source_of(exchange->instance, entry, exchange->sid);
+    nrpy_source source = nrpy_source_of(exchange->instance, entry, exchange->sid);
     bool answers_itself = (entry->flags & (NRPY_STREAM | NRPY_CALLBACK)) != 0;
     PyObject *callback = NULL;
     PyObject *result = NULL;
@@ -233,10 +234,10 @@ static NrStatus run_by_worker(nrpy_thread *thread, nrpy_instance *instance, cons
     while (sem_wait(&waiter.answered) != 0) {
     }
     if (waiter.reply != NULL) {
-        nrpy_host_send(instance, sid, waiter.reply->status, waiter.reply->bytes, waiter.reply->length, true);
+        nrpy_host_answer(instance, sid, waiter.reply->status, waiter.reply->bytes, waiter.reply->length);
     } else {
         static const char text[] = "no memory to keep the reply";
-        nrpy_host_send(instance, sid, NR_ERR, text, sizeof text - 1, true);
+        nrpy_host_answer(instance, sid, NR_ERR, text, sizeof text - 1);
     }
     free(waiter.reply);
     if (state != NULL) {
@@ -276,7 +277,7 @@ static NrStatus run_here(nrpy_instance *instance, const nrpy_entry *entry, uint6
     }
     nrpy_host_frame frame = {.outer = thread->frames, .instance = instance, .sid = sid, .has_call = true};
     thread->frames = &frame;
-    nrpy_source source = source_of(instance, entry, sid);
+    nrpy_source source = nrpy_source_of(instance, entry, sid);
     PyObject *argument = argument_over_host(instance, entry, sid, view);
     PyObject *result = argument != NULL ? nrpy_call_handler(entry->handler, argument, NULL) : NULL;
     nrpy_reply reply;
@@ -313,11 +314,12 @@ static NrStatus submit(nrpy_instance *instance, const nrpy_entry *entry, uint64_
         call->exchange = open_exchange(instance, entry, sid, NULL, &status);
     }
     if (status == NR_OK) {
-        if (nrpy_queue_push(&instance->queue, &call->item, true) == NRPY_PUSHED) {
+        nrpy_push_result pushed = nrpy_queue_push(&instance->queue, &call->item, true);
+        if (pushed == NRPY_PUSHED) {
             nrpy_pool_notify(&instance->pool);
             return NR_OK;
         }
-        status = NR_ERR;
+        status = pushed == NRPY_QUEUE_FULL ? nrpy_host_full(&instance->host) : NR_ERR;
     }
     if (call->exchange != NULL) {
         status = nrpy_exchange_abandon(call->exchange) ? status : NR_OK;
@@ -327,14 +329,14 @@ static NrStatus submit(nrpy_instance *instance, const nrpy_entry *entry, uint64_
     return status;
 }
 
-NrStatus nrpy_handle(nrpy_instance *instance, NrStr name, uint64_t sid, const NrRequest *req, NrBytes payload) {
-    if (!nrpy_is_open(instance) || !nrpy_is_alive()) {
-        return nrpy_refusal(instance);
-    }
-    if (name.len == 0 || !nrpy_can_hold(name.ptr, name.len)) {
-        return NR_INVALID;
-    }
-    const nrpy_entry *entry = nrpy_entries_find(&instance->entries, name);
+static const nrpy_entry *find_entry(nrpy_instance *instance, NrStr name) {
+    bool is_name = name.len > 0 && nrpy_can_hold(name.ptr, name.len);
+    return is_name ? nrpy_entries_find(&instance->entries, name) : NULL;
+}
+
+/* `entry` is NULL where the host asked for none of ours. */
+static inline NrStatus handle_entry(nrpy_instance *instance, const nrpy_entry *entry, uint64_t sid,
+                                    const NrRequest *req, NrBytes payload) {
     if (entry == NULL || !nrpy_can_hold(payload.ptr, payload.len) || (req != NULL && !nrpy_is_valid_request(req)) ||
         nrpy_registry_has_stream(&instance->registry, sid)) {
         return NR_INVALID;
@@ -344,6 +346,25 @@ NrStatus nrpy_handle(nrpy_instance *instance, NrStr name, uint64_t sid, const Nr
         return run_here(instance, entry, sid, &view);
     }
     return submit(instance, entry, sid, &view);
+}
+
+NrStatus nrpy_handle(nrpy_instance *instance, NrStr name, uint64_t sid, const NrRequest *req, NrBytes payload) {
+    if (!nrpy_is_open(instance) || !nrpy_is_alive()) {
+        return nrpy_refusal(instance);
+    }
+    return handle_entry(instance, find_entry(instance, name), sid, req, payload);
+}
+
+NrStatus nrpy_handle_by_id(nrpy_instance *instance, uint32_t id, uint64_t sid, NrBytes payload) {
+    if (!nrpy_is_open(instance) || !nrpy_is_alive()) {
+        return nrpy_refusal(instance);
+    }
+    return handle_entry(instance, nrpy_entry_by_id(&instance->entries, id), sid, NULL, payload);
+}
+
+uint32_t nrpy_resolve_entry(nrpy_instance *instance, NrStr name) {
+    const nrpy_entry *entry = nrpy_is_open(instance) ? find_entry(instance, name) : NULL;
+    return entry != NULL ? nrpy_entry_id(&instance->entries, entry) : NR_ENTRY_UNKNOWN;
 }
 
 /* ---- on a worker ---- */
@@ -366,7 +387,7 @@ static PyObject *argument_over_call(nrpy_call *call) {
 static void run_plain_call(nrpy_instance *instance, nrpy_thread *thread, nrpy_call *call) {
     const nrpy_entry *entry = call->entry;
     uint64_t sid = call->sid;
-    nrpy_source source = source_of(instance, entry, sid);
+    nrpy_source source = nrpy_source_of(instance, entry, sid);
     begin_running(thread, instance, sid);
     PyObject *argument = argument_over_call(call);
     PyObject *result = argument != NULL ? nrpy_call_handler(entry->handler, argument, NULL) : NULL;
@@ -386,8 +407,7 @@ static void run_exchange_call(nrpy_instance *instance, nrpy_call *call) {
     note_sid(instance, exchange->sid);
     PyObject *argument = argument_over_call(call);
     if ((entry->flags & NRPY_GENERATOR) != 0) {
-        nrpy_source source = source_of(instance, entry, exchange->sid);
-        nrpy_run_generator(exchange, &source, entry->handler, argument);
+        nrpy_run_generator(exchange, argument);
     } else {
         run_exchange(exchange, entry, argument, true);
     }

@@ -14,6 +14,10 @@
 /* The ABI's handle; `req` is NULL for a raw call. */
 NrStatus nrpy_handle(nrpy_instance *instance, NrStr entry, uint64_t sid, const NrRequest *req, NrBytes payload);
 
+/* The ABI's resolve_entry and handle_by_id. */
+uint32_t nrpy_resolve_entry(nrpy_instance *instance, NrStr name);
+NrStatus nrpy_handle_by_id(nrpy_instance *instance, uint32_t id, uint64_t sid, NrBytes payload);
+
 /* Runs one item on a worker. Takes the item. Needs the GIL; leaves no exception set. */
 void nrpy_run_item(nrpy_instance *instance, nrpy_thread *thread, nrpy_item *item);
 
@@ -25,6 +29,9 @@ NrStatus nrpy_refusal(nrpy_instance *instance);
 
 /* Calls `handler(argument[, callback])`. Borrows all. New reference or NULL. Needs the GIL. */
 PyObject *nrpy_call_handler(PyObject *handler, PyObject *argument, PyObject *callback);
+
+/* How messages name a call of this entry. */
+nrpy_source nrpy_source_of(nrpy_instance *instance, const nrpy_entry *entry, uint64_t sid);
 
 /* Sends a reply for an exchange with the GIL released meanwhile, and clears it. Returns whether it was taken. */
 bool nrpy_exchange_reply(nrpy_exchange *exchange, nrpy_reply *reply, bool may_send);

@@ -79,4 +79,13 @@ static inline const nrpy_entry *nrpy_entries_find(const nrpy_entries *entries, N
     }
 }
 
+/* The number a host may call an entry by: it lasts as long as the table. */
+static inline uint32_t nrpy_entry_id(const nrpy_entries *entries, const nrpy_entry *entry) {
+    return (uint32_t)(entry - entries->slots);
+}
+
+static inline const nrpy_entry *nrpy_entry_by_id(const nrpy_entries *entries, uint32_t id) {
+    return id <= entries->mask && entries->slots[id].name != NULL ? &entries->slots[id] : NULL;
+}
+
 #endif /* NRPY_ENTRIES_H */

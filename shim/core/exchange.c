@@ -1,10 +1,17 @@
 #include "exchange.h"
 
+#include "host.h"
 #include "instance.h"
+#include "pause.h"
 #include "reply.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* A receiver that reads comes round within microseconds; one that has stopped is not worth a hundred looks a second. */
+enum { FIRST_RETRY_NS = 50 * 1000, LAST_RETRY_NS = 10 * 1000 * 1000 };
+enum { LINGER_TRIES = 10, PAUSES_PER_TRY = 50 };
 
 /* ---- frames ---- */
 
@@ -48,9 +55,22 @@ static void free_frames(nrpy_frames *frames) {
     }
 }
 
+/* Puts `frames` before those that are there, and leaves it empty. */
+static void put_back(nrpy_frames *outbox, nrpy_frames *frames) {
+    frames->last->next = outbox->first;
+    outbox->first = frames->first;
+    if (outbox->count == 0) {
+        outbox->last = frames->last;
+    }
+    outbox->count += frames->count;
+    memset(frames, 0, sizeof *frames);
+}
+
 /* ---- life ---- */
 
-nrpy_exchange *nrpy_exchange_new(nrpy_instance *instance, const nrpy_entry *entry, uint64_t sid) {
+static void retry_on_timer(nrpy_timer *timer);
+
+static nrpy_exchange *new_exchange(nrpy_instance *instance, uint64_t sid) {
     nrpy_exchange *exchange = calloc(1, sizeof *exchange);
     if (exchange == NULL) {
         return NULL;
@@ -61,10 +81,21 @@ nrpy_exchange *nrpy_exchange_new(nrpy_instance *instance, const nrpy_entry *entr
     exchange->instance = instance;
     nrpy_instance_retain(instance);
     exchange->sid = sid;
-    exchange->is_stream = nrpy_entry_is_stream(entry);
-    exchange->takes_input = (entry->flags & NRPY_STREAM) != 0;
     exchange->inbox_served = true; /* by the first handler, until it returns */
+    exchange->retry.fire = retry_on_timer;
+    exchange->retry_delay_ns = FIRST_RETRY_NS;
     pthread_mutex_init(&exchange->lock, NULL);
+    pthread_cond_init(&exchange->room, NULL);
+    return exchange;
+}
+
+nrpy_exchange *nrpy_exchange_new(nrpy_instance *instance, const nrpy_entry *entry, uint64_t sid) {
+    nrpy_exchange *exchange = new_exchange(instance, sid);
+    if (exchange != NULL) {
+        exchange->entry = entry;
+        exchange->is_stream = nrpy_entry_is_stream(entry);
+        exchange->takes_input = (entry->flags & NRPY_STREAM) != 0;
+    }
     return exchange;
 }
 
@@ -76,6 +107,7 @@ void nrpy_exchange_release(nrpy_exchange *exchange) {
     if (atomic_fetch_sub_explicit(&exchange->refs, 1, memory_order_acq_rel) == 1) {
         free_frames(&exchange->outbox);
         free_frames(&exchange->inbox);
+        pthread_cond_destroy(&exchange->room);
         pthread_mutex_destroy(&exchange->lock);
         nrpy_instance_release(exchange->instance);
         free(exchange);
@@ -90,49 +122,160 @@ bool nrpy_exchange_abandon(nrpy_exchange *exchange) {
     return true;
 }
 
-/* ---- sending ---- */
+/* ---- sending, with the turn ---- */
+
+/* Some 20 us: a receiver that is at work has made room by then. */
+static nrpy_delivery linger(nrpy_exchange *exchange, NrStatus status, NrBytes payload) {
+    nrpy_delivery delivery = NRPY_HELD_BACK;
+    for (int tries = 0; tries < LINGER_TRIES && delivery == NRPY_HELD_BACK; tries++) {
+        for (int i = 0; i < PAUSES_PER_TRY; i++) {
+            nrpy_pause();
+        }
+        delivery = nrpy_host_deliver(&exchange->instance->host, exchange->sid, status, payload);
+    }
+    return delivery;
+}
+
+static nrpy_delivery enter_host(nrpy_exchange *exchange, nrpy_visit *visit, NrStatus status, NrBytes payload,
+                                bool may_linger) {
+    nrpy_instance *instance = exchange->instance;
+    visit->exchange = exchange;
+    bool terminal = nrpy_exchange_is_terminal(exchange, status);
+    if (terminal) {
+        nrpy_state_drop(&instance->state, exchange->sid);
+    }
+    nrpy_delivery delivery = nrpy_host_deliver(&instance->host, exchange->sid, status, payload);
+    if (delivery == NRPY_HELD_BACK && may_linger) {
+        delivery = linger(exchange, status, payload);
+    }
+    if (delivery == NRPY_HELD_BACK && terminal) {
+        nrpy_registry_restore(&instance->registry, exchange);
+    }
+    return delivery;
+}
 
 /* The turn is ours. A terminal leaves the registry first: the host may use the sid again from inside its callback. But
  * the visit begins before that, so that close never misses a send that is on its way. */
-static void deliver(nrpy_exchange *exchange, NrStatus status, const void *bytes, uint64_t length) {
+static nrpy_delivery deliver(nrpy_exchange *exchange, NrStatus status, const void *bytes, uint64_t length,
+                             bool may_linger) {
     nrpy_instance *instance = exchange->instance;
-    bool terminal = nrpy_exchange_is_terminal(exchange, status);
     nrpy_visit visit;
     bool visiting = exchange->waiter == NULL && nrpy_visit_begin(&visit, instance);
-    if (terminal) {
+    if (nrpy_exchange_is_terminal(exchange, status)) {
         nrpy_registry_remove(&instance->registry, exchange);
     }
     if (exchange->waiter != NULL) {
         exchange->waiter->reply = nrpy_frame_new(status, bytes, length);
         sem_post(&exchange->waiter->answered);
-        return;
+        return NRPY_DELIVERED;
     }
-    if (visiting) {
-        visit.exchange = exchange;
-        nrpy_host_send(instance, exchange->sid, status, bytes, length, terminal);
-        nrpy_visit_end(&visit);
+    if (!visiting) {
+        return NRPY_GONE;
     }
+    NrBytes payload = {.ptr = bytes, .len = length};
+    nrpy_delivery delivery = enter_host(exchange, &visit, status, payload, may_linger);
+    nrpy_visit_end(&visit);
+    return delivery;
 }
 
-static void deliver_frames(nrpy_exchange *exchange, nrpy_frames *frames) {
-    nrpy_frame *frame;
-    while ((frame = nrpy_frames_pop(frames)) != NULL) {
-        deliver(exchange, frame->status, frame->bytes, frame->length);
-        free(frame);
-    }
+/* The turn is ours and nobody wants the rest: it ends without another word. */
+static void end_gone(nrpy_exchange *exchange) {
+    pthread_mutex_lock(&exchange->lock);
+    atomic_fetch_or(&exchange->turn, NRPY_TURN_ENDED);
+    atomic_fetch_and(&exchange->turn, ~(unsigned)NRPY_TURN_MORE);
+    nrpy_frames unwanted = exchange->outbox;
+    memset(&exchange->outbox, 0, sizeof exchange->outbox);
+    pthread_mutex_unlock(&exchange->lock);
+    free_frames(&unwanted);
+    nrpy_state_drop(&exchange->instance->state, exchange->sid);
+    nrpy_registry_remove(&exchange->instance->registry, exchange);
+    nrpy_exchange_wake(exchange);
 }
 
-void nrpy_exchange_send_outbox(nrpy_exchange *exchange) {
+/* Sends `frames` while the host takes them. What it has no room for is left in there. */
+static nrpy_delivery deliver_frames(nrpy_exchange *exchange, nrpy_frames *frames, bool may_linger) {
+    nrpy_delivery delivery = NRPY_DELIVERED;
+    while (frames->count > 0 && delivery == NRPY_DELIVERED) {
+        nrpy_frame *frame = frames->first;
+        delivery = deliver(exchange, frame->status, frame->bytes, frame->length, may_linger);
+        if (delivery != NRPY_HELD_BACK) {
+            nrpy_frames_pop(frames);
+            free(frame);
+        }
+        if (delivery == NRPY_DELIVERED) {
+            exchange->retry_delay_ns = FIRST_RETRY_NS;
+        }
+    }
+    return delivery;
+}
+
+/* The turn is ours. Sends what is in the outbox; what is held back is put back. */
+static nrpy_delivery send_outbox(nrpy_exchange *exchange, bool may_linger) {
     pthread_mutex_lock(&exchange->lock);
     nrpy_frames frames = exchange->outbox;
     memset(&exchange->outbox, 0, sizeof exchange->outbox);
     atomic_fetch_and(&exchange->turn, ~(unsigned)NRPY_TURN_MORE);
     pthread_mutex_unlock(&exchange->lock);
-    deliver_frames(exchange, &frames);
+    nrpy_delivery delivery = deliver_frames(exchange, &frames, may_linger);
+    if (delivery == NRPY_HELD_BACK) {
+        pthread_mutex_lock(&exchange->lock);
+        put_back(&exchange->outbox, &frames);
+        atomic_fetch_or(&exchange->turn, NRPY_TURN_MORE);
+        pthread_mutex_unlock(&exchange->lock);
+    } else if (delivery == NRPY_GONE) {
+        free_frames(&frames);
+        end_gone(exchange);
+    }
+    return delivery;
 }
 
-/* Sends what others left in the outbox meanwhile, and gives the turn back. */
-static void finish_turn(nrpy_exchange *exchange) {
+void nrpy_exchange_send_outbox(nrpy_exchange *exchange) {
+    (void)send_outbox(exchange, false);
+}
+
+static void queue_item(nrpy_exchange *exchange, nrpy_item *item) {
+    nrpy_exchange_retain(exchange);
+    nrpy_instance *instance = exchange->instance;
+    if (nrpy_queue_push(&instance->queue, item, false) == NRPY_PUSHED) {
+        nrpy_pool_notify(&instance->pool);
+    } else {
+        /* Closing: close drains every exchange that is still registered, and ends its producers. */
+        nrpy_exchange_release(exchange);
+    }
+}
+
+/* The turn is ours, and goes to the timer. */
+static void hand_to_timer(nrpy_exchange *exchange) {
+    pthread_mutex_lock(&exchange->lock);
+    int64_t delay_ns = exchange->retry_delay_ns;
+    exchange->retry_delay_ns = delay_ns * 2 < LAST_RETRY_NS ? delay_ns * 2 : LAST_RETRY_NS;
+    bool arm = !exchange->retry_armed;
+    exchange->retry_armed = true;
+    atomic_fetch_or(&exchange->turn, NRPY_TURN_HELD);
+    int failed = 0;
+    if (arm) {
+        nrpy_exchange_retain(exchange);
+        failed = nrpy_timer_arm(&exchange->retry, delay_ns);
+        exchange->retry_armed = failed == 0;
+    }
+    pthread_mutex_unlock(&exchange->lock);
+    if (failed != 0) {
+        queue_item(exchange, &exchange->drain_item); /* without a timer a worker tries again, as often as it can */
+        nrpy_exchange_release(exchange);
+    }
+}
+
+static void give_room(nrpy_exchange *exchange) {
+    pthread_mutex_lock(&exchange->lock);
+    bool enough = exchange->outbox.count <= NRPY_OUTBOX_LIMIT / 2;
+    pthread_mutex_unlock(&exchange->lock);
+    if (enough) {
+        nrpy_exchange_wake(exchange);
+    }
+}
+
+/* Sends what others left in the outbox meanwhile, and gives the turn back, or to the timer. */
+static void finish_turn(nrpy_exchange *exchange, bool may_linger) {
     for (;;) {
         unsigned turn = atomic_load(&exchange->turn);
         if ((turn & NRPY_TURN_MORE) == 0) {
@@ -141,43 +284,60 @@ static void finish_turn(nrpy_exchange *exchange) {
             }
             continue;
         }
-        nrpy_exchange_send_outbox(exchange);
+        nrpy_delivery delivery = send_outbox(exchange, may_linger);
+        give_room(exchange);
+        if (delivery == NRPY_HELD_BACK) {
+            hand_to_timer(exchange);
+            return;
+        }
     }
 }
+
+/* Takes the turn from the timer. */
+static bool take_held(nrpy_exchange *exchange) {
+    return (atomic_fetch_and(&exchange->turn, ~(unsigned)NRPY_TURN_HELD) & NRPY_TURN_HELD) != 0;
+}
+
+static void retry_on_timer(nrpy_timer *timer) {
+    nrpy_exchange *exchange = (nrpy_exchange *)(void *)((char *)timer - offsetof(nrpy_exchange, retry));
+    pthread_mutex_lock(&exchange->lock);
+    exchange->retry_armed = false;
+    bool mine = take_held(exchange);
+    pthread_mutex_unlock(&exchange->lock);
+    if (mine) {
+        finish_turn(exchange, false);
+    }
+    nrpy_exchange_release(exchange);
+}
+
+/* ---- sending ---- */
 
 /* Takes the turn if it is free. The lock is held: nobody else sets MORE or takes a turn that has it. */
 static bool take_turn(nrpy_exchange *exchange) {
     return (atomic_fetch_or(&exchange->turn, NRPY_TURN_BUSY) & NRPY_TURN_BUSY) == 0;
 }
 
-static void queue_drain(nrpy_exchange *exchange) {
-    nrpy_exchange_retain(exchange);
-    nrpy_instance *instance = exchange->instance;
-    if (nrpy_queue_push(&instance->queue, &exchange->drain_item, false) == NRPY_PUSHED) {
-        nrpy_pool_notify(&instance->pool);
-    } else {
-        /* Closing: close drains every exchange that is still registered. */
-        nrpy_exchange_release(exchange);
+static nrpy_frame *new_frame(NrStatus *status, const void *bytes, uint64_t length) {
+    static const char no_memory[] = "no memory to keep a frame";
+    nrpy_frame *frame = nrpy_frame_new(*status, bytes, length);
+    if (frame == NULL) {
+        *status = NR_ERR;
+        frame = nrpy_frame_new(NR_ERR, no_memory, sizeof no_memory - 1);
     }
+    return frame;
 }
 
 /* By way of the outbox: somebody is sending, or this thread must not. */
 static bool leave_in_outbox(nrpy_exchange *exchange, NrStatus status, const void *bytes, uint64_t length,
                             bool may_send) {
-    static const char no_memory[] = "no memory to keep a frame";
-    nrpy_frame *frame = nrpy_frame_new(status, bytes, length);
+    nrpy_frame *frame = new_frame(&status, bytes, length);
     if (frame == NULL) {
-        status = NR_ERR;
-        frame = nrpy_frame_new(NR_ERR, no_memory, sizeof no_memory - 1);
-        if (frame == NULL) {
-            return false;
-        }
+        return false;
     }
-    bool terminal = nrpy_exchange_is_terminal(exchange, status);
     bool mine = false;
     bool queue = false;
     pthread_mutex_lock(&exchange->lock);
-    unsigned added = NRPY_TURN_MORE | (terminal ? NRPY_TURN_ENDED : 0u);
+    unsigned added = NRPY_TURN_MORE | (nrpy_exchange_is_terminal(exchange, status) ? NRPY_TURN_ENDED : 0u);
     unsigned turn = atomic_load(&exchange->turn);
     while ((turn & NRPY_TURN_ENDED) == 0 && !atomic_compare_exchange_weak(&exchange->turn, &turn, turn | added)) {
     }
@@ -196,35 +356,167 @@ static bool leave_in_outbox(nrpy_exchange *exchange, NrStatus status, const void
         free(frame);
     }
     if (mine) {
-        finish_turn(exchange);
+        finish_turn(exchange, false);
     }
     if (queue) {
-        queue_drain(exchange);
+        queue_item(exchange, &exchange->drain_item);
     }
     return taken;
 }
 
+/* The turn is ours, and the host has no room for this frame. */
+static void keep_frame(nrpy_exchange *exchange, NrStatus status, const void *bytes, uint64_t length) {
+    nrpy_frame *frame = new_frame(&status, bytes, length);
+    if (frame == NULL) {
+        end_gone(exchange); /* nothing can be kept: the host would wait for what never comes, whatever we did */
+        finish_turn(exchange, false);
+        return;
+    }
+    nrpy_frames one = {.first = frame, .last = frame, .count = 1};
+    pthread_mutex_lock(&exchange->lock);
+    put_back(&exchange->outbox, &one);
+    atomic_fetch_or(&exchange->turn,
+                    NRPY_TURN_MORE | (nrpy_exchange_is_terminal(exchange, status) ? NRPY_TURN_ENDED : 0u));
+    pthread_mutex_unlock(&exchange->lock);
+    hand_to_timer(exchange);
+}
+
+static bool may_linger_here(void) {
+    const nrpy_thread *thread = nrpy_thread_cached;
+    return thread != NULL && thread->frames == NULL;
+}
+
 bool nrpy_exchange_send(nrpy_exchange *exchange, NrStatus status, const void *bytes, uint64_t length, bool may_send) {
     unsigned idle = 0;
-    unsigned begun = NRPY_TURN_BUSY | (nrpy_exchange_is_terminal(exchange, status) ? NRPY_TURN_ENDED : 0u);
+    bool terminal = nrpy_exchange_is_terminal(exchange, status);
+    unsigned begun = NRPY_TURN_BUSY | (terminal ? NRPY_TURN_ENDED : 0u);
     if (may_send && atomic_compare_exchange_strong(&exchange->turn, &idle, begun)) {
-        deliver(exchange, status, bytes, length);
-        finish_turn(exchange);
+        bool may_linger = may_linger_here();
+        nrpy_delivery delivery = deliver(exchange, status, bytes, length, may_linger);
+        if (delivery == NRPY_HELD_BACK) {
+            keep_frame(exchange, status, bytes, length);
+            return true;
+        }
+        if (delivery == NRPY_GONE && !terminal) {
+            end_gone(exchange);
+        }
+        finish_turn(exchange, may_linger);
         return true;
     }
     bool taken = leave_in_outbox(exchange, status, bytes, length, may_send);
     if (!taken) {
         atomic_fetch_add(&exchange->instance->late_replies, 1);
+    } else if (terminal) {
+        nrpy_exchange_wake(exchange);
     }
     return taken;
+}
+
+void nrpy_exchange_hold_reply(nrpy_instance *instance, uint64_t sid, NrStatus status, const void *bytes,
+                              uint64_t length) {
+    nrpy_exchange *exchange = new_exchange(instance, sid);
+    if (exchange == NULL) {
+        fprintf(stderr,
+                "nylon-ring: plugin '%s': the host had no room for the reply to sid %llu, and there is no memory "
+                "to keep it: it is lost\n",
+                instance->name, (unsigned long long)sid);
+        return;
+    }
+    atomic_store(&exchange->turn, NRPY_TURN_BUSY | NRPY_TURN_ENDED);
+    nrpy_registry_restore(&instance->registry, exchange);
+    keep_frame(exchange, status, bytes, length);
+    nrpy_exchange_release(exchange);
 }
 
 void nrpy_exchange_drain(nrpy_exchange *exchange) {
     pthread_mutex_lock(&exchange->lock);
     exchange->drain_queued = false;
-    bool mine = (atomic_load(&exchange->turn) & NRPY_TURN_MORE) != 0 && take_turn(exchange);
+    bool mine = (atomic_load(&exchange->turn) & NRPY_TURN_MORE) != 0 && (take_held(exchange) || take_turn(exchange));
     pthread_mutex_unlock(&exchange->lock);
     if (mine) {
-        finish_turn(exchange);
+        finish_turn(exchange, false);
+    }
+}
+
+bool nrpy_exchange_give_up(nrpy_exchange *exchange) {
+    pthread_mutex_lock(&exchange->lock);
+    bool mine = take_held(exchange);
+    pthread_mutex_unlock(&exchange->lock);
+    if (mine) {
+        end_gone(exchange);
+        finish_turn(exchange, false);
+    }
+    return mine;
+}
+
+/* ---- room ---- */
+
+/* The lock is held. */
+static bool is_full(nrpy_exchange *exchange) {
+    return exchange->outbox.count >= NRPY_OUTBOX_LIMIT && !nrpy_exchange_has_ended(exchange) &&
+           !atomic_load(&exchange->cancelled);
+}
+
+bool nrpy_exchange_has_room(nrpy_exchange *exchange) {
+    if ((atomic_load_explicit(&exchange->turn, memory_order_acquire) & NRPY_TURN_MORE) == 0) {
+        return true;
+    }
+    pthread_mutex_lock(&exchange->lock);
+    bool full = is_full(exchange);
+    pthread_mutex_unlock(&exchange->lock);
+    return !full;
+}
+
+void nrpy_exchange_wait_for_room(nrpy_exchange *exchange) {
+    if (nrpy_exchange_has_room(exchange)) {
+        return;
+    }
+    pthread_mutex_lock(&exchange->lock);
+    exchange->room_waiters++;
+    while (is_full(exchange)) {
+        pthread_cond_wait(&exchange->room, &exchange->lock);
+    }
+    exchange->room_waiters--;
+    pthread_mutex_unlock(&exchange->lock);
+}
+
+bool nrpy_exchange_park(nrpy_exchange *exchange, PyObject *generator) {
+    if (nrpy_exchange_has_room(exchange)) {
+        return false;
+    }
+    pthread_mutex_lock(&exchange->lock);
+    bool full = is_full(exchange);
+    if (full) {
+        exchange->wants_room = true;
+        exchange->generator = Py_XNewRef(generator);
+        exchange->context = generator != NULL ? nrpy_context_take(PyThreadState_Get()) : NULL;
+    }
+    pthread_mutex_unlock(&exchange->lock);
+    return full;
+}
+
+PyObject *nrpy_exchange_unpark(nrpy_exchange *exchange) {
+    pthread_mutex_lock(&exchange->lock);
+    PyObject *generator = exchange->generator;
+    PyObject *context = exchange->context;
+    exchange->generator = NULL;
+    exchange->context = NULL;
+    pthread_mutex_unlock(&exchange->lock);
+    if (context != NULL) {
+        nrpy_context_put(PyThreadState_Get(), context);
+    }
+    return generator;
+}
+
+void nrpy_exchange_wake(nrpy_exchange *exchange) {
+    pthread_mutex_lock(&exchange->lock);
+    bool call_back = exchange->wants_room;
+    exchange->wants_room = false;
+    if (exchange->room_waiters > 0) {
+        pthread_cond_broadcast(&exchange->room);
+    }
+    pthread_mutex_unlock(&exchange->lock);
+    if (call_back) {
+        queue_item(exchange, &exchange->inbox_item);
     }
 }

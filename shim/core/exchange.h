@@ -3,7 +3,8 @@
  * come from anywhere. A stream, or a unary call whose handler took a callback.
  *
  * Frames leave one at a time and in order. Who finds the turn free sends; who finds it taken leaves the frame in the
- * outbox, and the one that has the turn sends it too. Nobody ever waits for a host.
+ * outbox, and the one that has the turn sends it too. A frame that the host has no room for goes back to the outbox's
+ * front, and the turn to the timer, which tries again. No thread of the host's ever waits for a host.
  */
 #ifndef NRPY_EXCHANGE_H
 #define NRPY_EXCHANGE_H
@@ -14,6 +15,7 @@
 #include "entries.h"
 #include "queue.h"
 #include "threads.h"
+#include "timer.h"
 
 #include <pthread.h>
 #include <semaphore.h>
@@ -41,10 +43,11 @@ typedef struct nrpy_waiter {
 } nrpy_waiter;
 
 typedef struct nrpy_exchange {
-    nrpy_item inbox_item; /* queued while `inbox_served` */
+    nrpy_item inbox_item; /* queued while `inbox_served`, unless it waits for room */
     nrpy_item drain_item; /* queued while `drain_queued` */
     _Atomic unsigned refs;
     nrpy_instance *instance; /* holds a reference */
+    const nrpy_entry *entry; /* NULL: a reply that was held back, and nothing else */
     uint64_t sid;
     bool is_stream;
     bool takes_input;       /* a low-level stream; a generator takes none */
@@ -59,7 +62,17 @@ typedef struct nrpy_exchange {
     bool input_closed;
     bool inbox_served; /* a worker has it or will: one at a time */
     bool drain_queued;
+    bool wants_room;     /* its producer comes back by `inbox_item` once the outbox has room */
+    PyObject *generator; /* a producer that waits so: owned, and touched with the GIL */
+    PyObject *context;   /* its contextvars; likewise, may be NULL */
+    unsigned room_waiters;
+    pthread_cond_t room; /* for threads of ours that wait for it themselves */
+    nrpy_timer retry;
+    bool retry_armed;
+    int64_t retry_delay_ns; /* the next one's; whoever has the turn */
 
+    struct nrpy_exchange *parked_next; /* close's: generators to be closed */
+    bool is_noted;                     /* in that list */
     struct nrpy_exchange *bucket_next; /* guarded by the registry's lock */
     bool is_registered;                /* likewise */
 } nrpy_exchange;
@@ -68,11 +81,15 @@ enum {
     NRPY_TURN_BUSY = 1,  /* somebody is sending */
     NRPY_TURN_ENDED = 2, /* a terminal was accepted: nothing more is */
     NRPY_TURN_MORE = 4,  /* the outbox has frames */
+    NRPY_TURN_HELD = 8,  /* busy, but nobody is at it: the host has no room. Who clears this bit has the turn */
 };
 
 /* How many frames of input wait before stream_data refuses: 1,024 hold a burst of a busy socket, and bound a stuck
  * handler's memory. */
 enum { NRPY_INBOX_LIMIT = 1024 };
+
+/* How many frames a host leaves waiting before their producer waits too: as many as the released hosts buffer. */
+enum { NRPY_OUTBOX_LIMIT = 64 };
 
 /* A new exchange with one reference, the caller's, or NULL without memory. */
 nrpy_exchange *nrpy_exchange_new(nrpy_instance *instance, const nrpy_entry *entry, uint64_t sid);
@@ -94,11 +111,34 @@ static inline bool nrpy_exchange_has_ended(nrpy_exchange *exchange) {
  */
 bool nrpy_exchange_send(nrpy_exchange *exchange, NrStatus status, const void *bytes, uint64_t length, bool may_send);
 
+/* Keeps the reply of a plain unary call that the host has no room for, until it has. */
+void nrpy_exchange_hold_reply(nrpy_instance *instance, uint64_t sid, NrStatus status, const void *bytes,
+                              uint64_t length);
+
 /* Whether frames wait for a thread that is sending one. */
 static inline bool nrpy_exchange_is_held_up(nrpy_exchange *exchange) {
     enum { HELD_UP = NRPY_TURN_BUSY | NRPY_TURN_MORE };
     return (atomic_load(&exchange->turn) & HELD_UP) == HELD_UP;
 }
+
+/* Lets go of frames that the host still has no room for. Returns whether there were any. */
+bool nrpy_exchange_give_up(nrpy_exchange *exchange);
+
+/* Whether the outbox can take a frame. */
+bool nrpy_exchange_has_room(nrpy_exchange *exchange);
+
+/* Waits until it can, or the exchange ends. On threads of ours only; must not hold the GIL. */
+void nrpy_exchange_wait_for_room(nrpy_exchange *exchange);
+
+/* Where the outbox is full: has the producer called again by `inbox_item` when it is not, and returns true. Takes a
+ * reference to `generator`, which may be NULL, and its thread's context with it. Needs the GIL. */
+bool nrpy_exchange_park(nrpy_exchange *exchange, PyObject *generator);
+
+/* The generator that was parked, with its context in place, or NULL. New reference. Needs the GIL. */
+PyObject *nrpy_exchange_unpark(nrpy_exchange *exchange);
+
+/* Calls a producer that waits for room back at once: it is to end. */
+void nrpy_exchange_wake(nrpy_exchange *exchange);
 
 /* Sends what waits in the outbox. Whoever calls this has the turn, or knows that who has it stands still until this
  * returns. Must not hold the GIL. */

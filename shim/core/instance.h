@@ -48,8 +48,9 @@ struct nrpy_instance {
     _Atomic uint64_t highest_sid;  /* of calls begun */
     _Atomic uint64_t late_replies; /* answers that came after the end */
     _Atomic unsigned refs;
-    struct nrpy_instance *next; /* in the list of open or of resting ones; guarded by the lists' lock */
-    char *name;                 /* owned */
+    struct nrpy_instance *next;   /* in the list of open or of resting ones; guarded by the lists' lock */
+    char *name;                   /* owned */
+    struct nrpy_exchange *parked; /* close's: exchanges whose generators are to be closed, each a reference */
 };
 
 NrStatus nrpy_instance_open(const nrpy_open_args *args, nrpy_instance **out);

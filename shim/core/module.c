@@ -28,6 +28,8 @@ __attribute__((visibility("default"))) nrpy_core_table nrpy_core_table_ = {
     .core_path = NULL,
     .open = nrpy_instance_open,
     .handle = nrpy_handle,
+    .resolve_entry = nrpy_resolve_entry,
+    .handle_by_id = nrpy_handle_by_id,
     .stream_data = nrpy_stream_data,
     .stream_close = nrpy_stream_close,
     .close = nrpy_instance_close,
@@ -81,6 +83,7 @@ int nrpy_names_load(void) {
         .response_type = attribute_of("nylon_ring_py.response", "Response"),
         .handler_error = attribute_of("nylon_ring_py.errors", "HandlerError"),
         .call_ended_error = attribute_of("nylon_ring_py.errors", "CallEndedError"),
+        .stream_full_error = attribute_of("nylon_ring_py.errors", "StreamFullError"),
         .request_module = PyImport_ImportModule("nylon_ring_py.request"),
         .state_type = attribute_of("nylon_ring_py.state", "State"),
     };

@@ -17,6 +17,7 @@ typedef struct nrpy_python_names {
     PyObject *response_type;
     PyObject *handler_error;
     PyObject *call_ended_error;
+    PyObject *stream_full_error;
     PyObject *request_module;
     PyObject *state_type;
 } nrpy_python_names;

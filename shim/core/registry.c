@@ -58,6 +58,30 @@ static bool grow(nrpy_registry *registry) {
     return true;
 }
 
+/* The lock is held. */
+static bool insert(nrpy_registry *registry, nrpy_exchange *exchange) {
+    if (atomic_load(&registry->count) >= registry->size && !grow(registry)) {
+        return false;
+    }
+    nrpy_exchange **bucket = bucket_of(registry, exchange->sid);
+    nrpy_exchange_retain(exchange);
+    exchange->bucket_next = *bucket;
+    exchange->is_registered = true;
+    *bucket = exchange;
+    atomic_fetch_add(&registry->count, 1);
+    if (exchange->is_stream) {
+        atomic_fetch_add(&registry->streams, 1);
+    }
+    return true;
+}
+
+void nrpy_registry_restore(nrpy_registry *registry, nrpy_exchange *exchange) {
+    pthread_mutex_lock(&registry->lock);
+    /* Without memory for the table it is only unseen by close, and still tried again. */
+    (void)insert(registry, exchange);
+    pthread_mutex_unlock(&registry->lock);
+}
+
 nrpy_add_result nrpy_registry_add(nrpy_registry *registry, nrpy_exchange *exchange) {
     nrpy_add_result result = NRPY_ADDED;
     pthread_mutex_lock(&registry->lock);
@@ -65,18 +89,8 @@ nrpy_add_result nrpy_registry_add(nrpy_registry *registry, nrpy_exchange *exchan
         result = NRPY_REGISTRY_CLOSED;
     } else if (find(registry, exchange->sid, true) != NULL) {
         result = NRPY_STREAM_IS_OPEN;
-    } else if (atomic_load(&registry->count) >= registry->size && !grow(registry)) {
+    } else if (!insert(registry, exchange)) {
         result = NRPY_NO_MEMORY;
-    } else {
-        nrpy_exchange **bucket = bucket_of(registry, exchange->sid);
-        nrpy_exchange_retain(exchange);
-        exchange->bucket_next = *bucket;
-        exchange->is_registered = true;
-        *bucket = exchange;
-        atomic_fetch_add(&registry->count, 1);
-        if (exchange->is_stream) {
-            atomic_fetch_add(&registry->streams, 1);
-        }
     }
     pthread_mutex_unlock(&registry->lock);
     return result;

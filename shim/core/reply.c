@@ -1,11 +1,16 @@
 #include "reply.h"
 
 #include "exchange.h"
+#include "host.h"
 #include "module.h"
+#include "owned.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* Shorter replies are copied sooner than handed over and taken back: docs/adr/0011. */
+enum { OWNED_MIN = 16 * 1024 };
 
 /* ---- the host's side ---- */
 
@@ -28,13 +33,34 @@ void nrpy_visit_end(nrpy_visit *visit) {
     atomic_fetch_sub(&visit->instance->visitors, 1);
 }
 
-void nrpy_host_send(nrpy_instance *instance, uint64_t sid, NrStatus status, const void *bytes, uint64_t length,
-                    bool terminal) {
-    if (terminal) {
-        nrpy_state_drop(&instance->state, sid);
-    }
+void nrpy_host_answer(nrpy_instance *instance, uint64_t sid, NrStatus status, const void *bytes, uint64_t length) {
+    nrpy_state_drop(&instance->state, sid);
     NrBytes payload = {.ptr = bytes, .len = length};
-    instance->host.v1->send_result(instance->host.ctx, sid, status, payload);
+    if (nrpy_host_deliver(&instance->host, sid, status, payload) == NRPY_HELD_BACK) {
+        nrpy_exchange_hold_reply(instance, sid, status, bytes, length);
+    }
+}
+
+/* Only what nobody can change may be left with the host: a bytes object, or a str. */
+static bool can_be_kept(const nrpy_instance *instance, const nrpy_reply *reply) {
+    return reply->length >= OWNED_MIN && reply->owner != NULL && instance->host.v2 != NULL &&
+           instance->host.v2->send_result_owned != NULL;
+}
+
+void nrpy_host_answer_reply(nrpy_instance *instance, uint64_t sid, nrpy_reply *reply) {
+    if (!can_be_kept(instance, reply)) {
+        nrpy_host_answer(instance, sid, reply->status, reply->bytes, reply->length);
+        return;
+    }
+    nrpy_state_drop(&instance->state, sid);
+    nrpy_owned_bytes payload = {.object = reply->owner, .bytes = reply->bytes, .length = reply->length};
+    bool kept;
+    nrpy_delivery delivery = nrpy_owned_send(&instance->host, sid, reply->status, &payload, &kept);
+    if (kept) {
+        reply->owner = NULL;
+    } else if (delivery == NRPY_HELD_BACK) {
+        nrpy_exchange_hold_reply(instance, sid, reply->status, reply->bytes, reply->length);
+    }
 }
 
 bool nrpy_may_send(const nrpy_thread *thread, const nrpy_instance *instance, uint64_t sid) {
@@ -45,7 +71,7 @@ bool nrpy_may_send(const nrpy_thread *thread, const nrpy_instance *instance, uin
 void nrpy_refuse_late(nrpy_instance *instance, uint64_t sid, const char *text) {
     nrpy_visit visit;
     if (nrpy_visit_begin(&visit, instance)) {
-        nrpy_host_send(instance, sid, NR_ERR, text, strlen(text), true);
+        nrpy_host_answer(instance, sid, NR_ERR, text, strlen(text));
         nrpy_visit_end(&visit);
     }
 }
@@ -55,7 +81,7 @@ void nrpy_refuse_late(nrpy_instance *instance, uint64_t sid, const char *text) {
 void nrpy_post_deliver(nrpy_instance *instance, nrpy_post *post) {
     nrpy_visit visit;
     if (nrpy_visit_begin(&visit, instance)) {
-        nrpy_host_send(instance, post->sid, post->status, post->bytes, post->length, true);
+        nrpy_host_answer(instance, post->sid, post->status, post->bytes, post->length);
         nrpy_visit_end(&visit);
     }
     free(post);
@@ -112,7 +138,7 @@ bool nrpy_answer_running(nrpy_instance *instance, uint64_t sid, NrStatus status,
     }
     nrpy_visit visit;
     if (nrpy_visit_begin(&visit, instance)) {
-        nrpy_host_send(instance, sid, status, bytes, length, true);
+        nrpy_host_answer(instance, sid, status, bytes, length);
         nrpy_visit_end(&visit);
     }
     return true;

@@ -1,5 +1,5 @@
 /*
- * How replies leave: the only place that calls the host's send_result, and what protects it from shutdown.
+ * How replies leave: made of what handlers return, sent to the host, and protected from shutdown meanwhile.
  */
 #ifndef NRPY_REPLY_H
 #define NRPY_REPLY_H
@@ -42,9 +42,13 @@ void nrpy_reply_clear(nrpy_reply *reply);
 bool nrpy_visit_begin(nrpy_visit *visit, nrpy_instance *instance);
 void nrpy_visit_end(nrpy_visit *visit);
 
-/* Calls the host. Protected by a visit, or by the caller's running slot. Must not hold the GIL. */
-void nrpy_host_send(nrpy_instance *instance, uint64_t sid, NrStatus status, const void *bytes, uint64_t length,
-                    bool terminal);
+/* Sends the one reply of a unary call; it is kept where the host has no room for it. Protected by a visit, or by the
+ * caller's running slot. Must not hold the GIL. */
+void nrpy_host_answer(nrpy_instance *instance, uint64_t sid, NrStatus status, const void *bytes, uint64_t length);
+
+/* The same for what a handler returned: a long one goes out without a copy, where the host can keep it. Its object is
+ * then the host's, and no longer the reply's. */
+void nrpy_host_answer_reply(nrpy_instance *instance, uint64_t sid, nrpy_reply *reply);
 
 /* Whether this thread may send for `sid` now: no host waits below it for another call. */
 bool nrpy_may_send(const nrpy_thread *thread, const nrpy_instance *instance, uint64_t sid);

@@ -3,6 +3,7 @@
 #include "instance.h"
 #include "module.h"
 #include "monitor.h"
+#include "owned.h"
 #include "threads.h"
 
 #include <errno.h>
@@ -276,6 +277,15 @@ static void on_fork_in_child(void) {
 
 /* ---- the runtime thread ---- */
 
+static void tidy(void) {
+    nrpy_runtime_be_first_at_exit();
+    if (atomic_load(&nrpy_owned_returned) != NULL && nrpy_is_alive()) {
+        PyEval_RestoreThread(home_state);
+        nrpy_owned_drop();
+        PyEval_SaveThread();
+    }
+}
+
 /*
  * Starts or joins Python, and stays: to Python it is the main thread, which then never goes away, has a full stack and
  * takes no signals. Afterwards it is the monitor.
@@ -306,7 +316,7 @@ static void *run_runtime(void *argument) {
     sem_post(&order->done);
     if (failed == 0) {
         nrpy_threads_make_fence_quick();
-        nrpy_monitor_run(seize_python, nrpy_runtime_be_first_at_exit);
+        nrpy_monitor_run(seize_python, tidy);
     }
     return NULL;
 }

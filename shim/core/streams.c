@@ -1,6 +1,7 @@
 #include "streams.h"
 
 #include "dispatch.h"
+#include "host.h"
 #include "views.h"
 
 #include <stdlib.h>
@@ -44,17 +45,23 @@ static bool send_frame(nrpy_exchange *exchange, const nrpy_source *source, PyObj
     nrpy_reply_make(&reply, source, value);
     bool terminal = nrpy_exchange_is_terminal(exchange, reply.status);
     bool taken = nrpy_exchange_reply(exchange, &reply, true);
-    if (taken && !terminal) {
+    if (taken && !terminal && !nrpy_exchange_has_ended(exchange)) {
         return true;
     }
     close_generator(exchange, source, generator);
     return false;
 }
 
-static void run_frames(nrpy_exchange *exchange, const nrpy_source *source, PyObject *generator) {
-    for (;;) {
+/* Until it ends, or the host has enough frames for now. */
+static void run_frames(nrpy_exchange *exchange, PyObject *generator) {
+    nrpy_source source = nrpy_source_of(exchange->instance, exchange->entry, exchange->sid);
+    while (!nrpy_exchange_park(exchange, generator)) {
+        if (nrpy_exchange_has_ended(exchange)) {
+            close_generator(exchange, &source, generator);
+            return;
+        }
         if (atomic_load_explicit(&exchange->cancelled, memory_order_acquire)) {
-            if (close_generator(exchange, source, generator)) {
+            if (close_generator(exchange, &source, generator)) {
                 send_end(exchange);
             }
             return;
@@ -62,7 +69,7 @@ static void run_frames(nrpy_exchange *exchange, const nrpy_source *source, PyObj
         PyObject *value;
         PySendResult result = PyIter_Send(generator, Py_None, &value);
         if (result == PYGEN_NEXT) {
-            if (!send_frame(exchange, source, generator, value)) {
+            if (!send_frame(exchange, &source, generator, value)) {
                 return;
             }
         } else if (result == PYGEN_RETURN) {
@@ -74,28 +81,51 @@ static void run_frames(nrpy_exchange *exchange, const nrpy_source *source, PyObj
                 return;
             }
             PyErr_SetString(PyExc_TypeError, "a generator handler must not return a value: yield it as a frame");
-            send_exception(exchange, source);
+            send_exception(exchange, &source);
             return;
         } else {
-            send_exception(exchange, source);
+            send_exception(exchange, &source);
             return;
         }
     }
 }
 
-void nrpy_run_generator(nrpy_exchange *exchange, const nrpy_source *source, PyObject *handler, PyObject *argument) {
-    PyObject *generator = argument != NULL ? nrpy_call_handler(handler, argument, NULL) : NULL;
+void nrpy_run_generator(nrpy_exchange *exchange, PyObject *argument) {
+    PyObject *generator = argument != NULL ? nrpy_call_handler(exchange->entry->handler, argument, NULL) : NULL;
     Py_XDECREF(argument);
     if (generator != NULL && !PyIter_Check(generator)) {
         PyErr_Format(PyExc_TypeError, "a generator handler returned %.100s", Py_TYPE(generator)->tp_name);
         Py_CLEAR(generator);
     }
     if (generator == NULL) {
-        send_exception(exchange, source);
+        nrpy_source source = nrpy_source_of(exchange->instance, exchange->entry, exchange->sid);
+        send_exception(exchange, &source);
         return;
     }
-    run_frames(exchange, source, generator);
+    run_frames(exchange, generator);
     Py_DECREF(generator);
+}
+
+/* Goes on with a generator that waited for room. Returns whether there was one. */
+static bool resume_generator(nrpy_exchange *exchange) {
+    PyObject *generator = nrpy_exchange_unpark(exchange);
+    if (generator == NULL) {
+        return false;
+    }
+    atomic_fetch_add(&exchange->handlers, 1);
+    run_frames(exchange, generator);
+    Py_DECREF(generator);
+    atomic_fetch_sub(&exchange->handlers, 1);
+    return true;
+}
+
+void nrpy_close_parked(nrpy_exchange *exchange) {
+    PyObject *generator = nrpy_exchange_unpark(exchange);
+    if (generator != NULL) {
+        nrpy_source source = nrpy_source_of(exchange->instance, exchange->entry, exchange->sid);
+        close_generator(exchange, &source, generator);
+        Py_DECREF(generator);
+    }
 }
 
 /* ---- input ---- */
@@ -160,7 +190,13 @@ static bool queue_inbox(nrpy_exchange *exchange) {
 }
 
 void nrpy_serve_inbox(nrpy_exchange *exchange) {
+    if (resume_generator(exchange)) {
+        return;
+    }
     for (int served = 0; served < FRAMES_PER_TURN; served++) {
+        if (nrpy_exchange_park(exchange, NULL)) {
+            return;
+        }
         nrpy_frame *frame = next_input(exchange);
         if (frame == NULL) {
             return;
@@ -178,7 +214,7 @@ static NrStatus add_input(nrpy_exchange *exchange, nrpy_frame *frame) {
     if (exchange->input_closed || nrpy_exchange_has_ended(exchange)) {
         status = NR_INVALID;
     } else if (!frame->is_close && exchange->inbox.count >= NRPY_INBOX_LIMIT) {
-        status = NR_ERR;
+        status = nrpy_host_full(&exchange->instance->host);
     } else {
         nrpy_frames_push(&exchange->inbox, frame);
         exchange->input_closed = frame->is_close;
@@ -251,6 +287,8 @@ NrStatus nrpy_stream_close(nrpy_instance *instance, uint64_t sid) {
         status = add_frame(exchange, (NrBytes){.ptr = NULL, .len = 0}, true);
     } else if (atomic_exchange(&exchange->cancelled, true)) {
         status = NR_INVALID; /* the second close */
+    } else {
+        nrpy_exchange_wake(exchange);
     }
     nrpy_exchange_release(exchange);
     return status;

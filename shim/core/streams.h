@@ -11,10 +11,15 @@
 NrStatus nrpy_stream_data(nrpy_instance *instance, uint64_t sid, NrBytes data);
 NrStatus nrpy_stream_close(nrpy_instance *instance, uint64_t sid);
 
-/* Runs a generator handler to its end, one frame per yield. Takes `argument`; NULL: an exception is set. Needs the GIL. */
-void nrpy_run_generator(nrpy_exchange *exchange, const nrpy_source *source, PyObject *handler, PyObject *argument);
+/* Runs a generator handler, one frame per yield, to its end or until the host has enough frames for now. Takes `argument`;
+ * NULL: an exception is set. Needs the GIL. */
+void nrpy_run_generator(nrpy_exchange *exchange, PyObject *argument);
 
-/* Hands waiting input to the author's handlers, in order, and lets other work pass after a while. Needs the GIL. */
+/* Closes the generator that waits for room, if one does. Needs the GIL. */
+void nrpy_close_parked(nrpy_exchange *exchange);
+
+/* Goes on with the generator that waited for room; or hands waiting input to the author's handlers, in order, and lets
+ * other work pass after a while. Needs the GIL. */
 void nrpy_serve_inbox(nrpy_exchange *exchange);
 
 #endif /* NRPY_STREAMS_H */

@@ -1,5 +1,6 @@
 #include "threads.h"
 
+#include "owned.h"
 #include "runtime.h"
 
 #include <linux/membarrier.h>
@@ -206,12 +207,23 @@ void nrpy_context_reset(PyThreadState *state) {
     }
 }
 
-static void open_context(nrpy_attachment *attachment, PyThreadState *state) {
-    attachment->outer_context = state->context;
-    if (state->context != NULL) {
+PyObject *nrpy_context_take(PyThreadState *state) {
+    PyObject *context = state->context;
+    if (context != NULL) {
         state->context = NULL;
         state->context_ver++;
     }
+    return context;
+}
+
+void nrpy_context_put(PyThreadState *state, PyObject *context) {
+    nrpy_context_reset(state);
+    state->context = context;
+    state->context_ver++;
+}
+
+static void open_context(nrpy_attachment *attachment, PyThreadState *state) {
+    attachment->outer_context = nrpy_context_take(state);
 }
 
 bool nrpy_attach(nrpy_attachment *attachment, nrpy_thread *thread) {
@@ -239,6 +251,7 @@ bool nrpy_attach(nrpy_attachment *attachment, nrpy_thread *thread) {
     }
     PyEval_RestoreThread(state);
     Py_CLEAR(thread->leftover);
+    nrpy_owned_tidy();
     open_context(attachment, state);
     return true;
 }

@@ -51,7 +51,8 @@ typedef struct nrpy_thread {
     nrpy_running running;    /* written by the thread, contested by whoever answers for it */
     nrpy_host_frame *frames; /* the thread's own */
     nrpy_visit *visits;      /* the thread's own */
-    uintptr_t stack_low;     /* set once by the thread */
+    struct nrpy_owned *owned_in_send; /* bytes the host was just given, until it gives them back; the thread's own */
+    uintptr_t stack_low;              /* set once by the thread */
     uintptr_t stack_high;
     _Atomic bool waits_for_gil;    /* a worker with work in sight; read by the monitor */
     nrpy_block_home blocks;        /* the thread's own, but for what comes back */
@@ -107,6 +108,11 @@ void nrpy_detach(nrpy_attachment *attachment);
 
 /* Forgets the context of the call that has just ended, so that the next one starts with an empty one. Needs the GIL. */
 void nrpy_context_reset(PyThreadState *state);
+
+/* Takes the context that the running call has made, or NULL where it made none; and gives it back to go on with. Takes
+ * `context`. Need the GIL. */
+PyObject *nrpy_context_take(PyThreadState *state);
+void nrpy_context_put(PyThreadState *state, PyObject *context);
 
 /*
  * Makes every store that another thread has done before its next look at shared memory visible here, and ours to it. The

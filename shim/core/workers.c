@@ -3,6 +3,7 @@
 #include "dispatch.h"
 #include "instance.h"
 #include "monitor.h"
+#include "owned.h"
 #include "pause.h"
 #include "runtime.h"
 #include "threads.h"
@@ -107,6 +108,7 @@ static bool drain(nrpy_worker *worker, nrpy_thread *thread) {
            (item = nrpy_queue_pop(pool->queue)) != NULL) {
         nrpy_run_item(worker->instance, thread, item);
         nrpy_context_reset(thread->state);
+        nrpy_owned_tidy();
     }
     atomic_store(&worker->in_handler, false);
     nrpy_detach(&attachment);

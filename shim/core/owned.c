@@ -1,0 +1,58 @@
+#include "owned.h"
+
+#include "monitor.h"
+#include "threads.h"
+
+#include <stdlib.h>
+
+_Atomic(nrpy_owned *) nrpy_owned_returned;
+
+/* The ABI's release, on a thread that has no GIL and may hold locks of the host's: it only notes what came back. */
+static void release(void *owner_ctx, const uint8_t *ptr, uint64_t len) {
+    (void)ptr;
+    (void)len;
+    nrpy_owned *owned = owner_ctx;
+    nrpy_thread *thread = nrpy_thread_cached;
+    if (thread != NULL && thread->owned_in_send == owned) {
+        thread->owned_in_send = NULL; /* before the send has returned: its sender goes on with the object */
+        return;
+    }
+    owned->next = atomic_load_explicit(&nrpy_owned_returned, memory_order_relaxed);
+    while (!atomic_compare_exchange_weak(&nrpy_owned_returned, &owned->next, owned)) {
+    }
+    if (owned->next == NULL) {
+        nrpy_monitor_arm(); /* whoever enters Python next drops it; if nobody does, the monitor */
+    }
+}
+
+nrpy_delivery nrpy_owned_send(const nrpy_host *host, uint64_t sid, NrStatus status, const nrpy_owned_bytes *payload,
+                              bool *kept) {
+    *kept = false;
+    nrpy_thread *thread = nrpy_thread_self();
+    nrpy_owned *owned = thread != NULL ? malloc(sizeof *owned) : NULL;
+    if (owned == NULL) {
+        return nrpy_host_v2_send(host, sid, status, (NrBytes){.ptr = payload->bytes, .len = payload->length});
+    }
+    owned->object = payload->object;
+    nrpy_owned *outer = thread->owned_in_send; /* of a send below this one on the stack */
+    thread->owned_in_send = owned;
+    nrpy_delivery delivery = nrpy_host_v2_send_owned(
+        host, sid, status,
+        (NrOwnedBytes){.ptr = payload->bytes, .len = payload->length, .owner_ctx = owned, .release = release});
+    *kept = thread->owned_in_send == owned;
+    thread->owned_in_send = outer;
+    if (!*kept) {
+        free(owned);
+    }
+    return delivery;
+}
+
+void nrpy_owned_drop(void) {
+    nrpy_owned *owned = atomic_exchange(&nrpy_owned_returned, NULL);
+    while (owned != NULL) {
+        nrpy_owned *next = owned->next;
+        Py_DECREF(owned->object);
+        free(owned);
+        owned = next;
+    }
+}

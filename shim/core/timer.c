@@ -1,0 +1,127 @@
+#include "timer.h"
+
+#include "threads.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <time.h>
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* guards all below */
+static pthread_cond_t changed;
+static nrpy_timer **heap; /* the earliest first; each not later than its two children */
+static size_t count;
+static size_t room;
+static bool running; /* the thread is there */
+
+static int64_t now_ns(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+/* ---- the heap; the lock is held ---- */
+
+static void rise(size_t place) {
+    nrpy_timer *timer = heap[place];
+    while (place > 0 && heap[(place - 1) / 2]->due_ns > timer->due_ns) {
+        heap[place] = heap[(place - 1) / 2];
+        place = (place - 1) / 2;
+    }
+    heap[place] = timer;
+}
+
+static void sink(size_t place) {
+    nrpy_timer *timer = heap[place];
+    for (size_t child = 2 * place + 1; child < count; child = 2 * place + 1) {
+        if (child + 1 < count && heap[child + 1]->due_ns < heap[child]->due_ns) {
+            child++;
+        }
+        if (heap[child]->due_ns >= timer->due_ns) {
+            break;
+        }
+        heap[place] = heap[child];
+        place = child;
+    }
+    heap[place] = timer;
+}
+
+static nrpy_timer *take_first(void) {
+    nrpy_timer *first = heap[0];
+    count--;
+    if (count > 0) {
+        heap[0] = heap[count];
+        sink(0);
+    }
+    return first;
+}
+
+static int add(nrpy_timer *timer) {
+    if (count == room) {
+        size_t more = room == 0 ? 64 : 2 * room;
+        nrpy_timer **bigger = realloc(heap, more * sizeof(nrpy_timer *));
+        if (bigger == NULL) {
+            return ENOMEM;
+        }
+        heap = bigger;
+        room = more;
+    }
+    heap[count] = timer;
+    rise(count++);
+    return 0;
+}
+
+/* ---- the thread ---- */
+
+static void wait_until(int64_t due_ns) {
+    struct timespec when = {.tv_sec = due_ns / 1000000000, .tv_nsec = due_ns % 1000000000};
+    pthread_cond_timedwait(&changed, &lock, &when);
+}
+
+static void *run(void *unused) {
+    (void)unused;
+    pthread_mutex_lock(&lock);
+    for (;;) {
+        if (count == 0) {
+            pthread_cond_wait(&changed, &lock);
+        } else if (heap[0]->due_ns > now_ns()) {
+            wait_until(heap[0]->due_ns);
+        } else {
+            nrpy_timer *due = take_first();
+            pthread_mutex_unlock(&lock);
+            due->fire(due);
+            pthread_mutex_lock(&lock);
+        }
+    }
+    return NULL;
+}
+
+/* The lock is held. */
+static int start_thread(void) {
+    pthread_condattr_t attributes;
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+    pthread_cond_init(&changed, &attributes);
+    pthread_condattr_destroy(&attributes);
+    pthread_t id;
+    int failed = nrpy_spawn(&id, run, NULL);
+    if (failed == 0) {
+        pthread_detach(id);
+        running = true;
+    }
+    return failed;
+}
+
+int nrpy_timer_arm(nrpy_timer *timer, int64_t delay_ns) {
+    pthread_mutex_lock(&lock);
+    int failed = running ? 0 : start_thread();
+    timer->due_ns = now_ns() + delay_ns;
+    if (failed == 0) {
+        failed = add(timer);
+    }
+    if (failed == 0 && heap[0] == timer) {
+        pthread_cond_signal(&changed);
+    }
+    pthread_mutex_unlock(&lock);
+    return failed;
+}

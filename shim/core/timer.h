@@ -1,0 +1,19 @@
+/*
+ * One thread that calls functions at their time. It never takes the GIL, so that nothing Python does delays it.
+ */
+#ifndef NRPY_TIMER_H
+#define NRPY_TIMER_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Zeroed memory is a timer that is not armed. Its memory must last until it has fired. */
+typedef struct nrpy_timer {
+    void (*fire)(struct nrpy_timer *timer); /* on the timer's thread, with no lock held; may arm it again */
+    int64_t due_ns;                         /* by the monotonic clock; guarded by the lock of all timers */
+} nrpy_timer;
+
+/* Has `timer` fire once, `delay_ns` from now. It must not be armed. Returns 0, or an errno: then it will not fire. */
+int nrpy_timer_arm(nrpy_timer *timer, int64_t delay_ns);
+
+#endif /* NRPY_TIMER_H */
