@@ -59,10 +59,9 @@ fn to_value(answer: Result<Answer, DriverError>) -> Value {
 }
 
 impl<H: Host> Session<H> {
-    fn slot(&self, command: &Command) -> Result<Arc<Slot<H::Plugin>>, DriverError> {
-        let name = command.plugin()?;
-        let slot = lock(&self.plugins).get(name).cloned();
-        slot.ok_or_else(|| DriverError::NoPlugin(name.to_owned()))
+    /// The plugin that a command names, if it is loaded.
+    fn slot(&self, command: &Command) -> Result<Option<Arc<Slot<H::Plugin>>>, DriverError> {
+        Ok(lock(&self.plugins).get(command.plugin()?).cloned())
     }
 
     fn hello(&self) -> Answer {
@@ -122,24 +121,28 @@ impl<H: Host> Session<H> {
         Ok(Answer::new())
     }
 
-    fn run(&self, command: &Command) -> Result<Answer, DriverError> {
+    fn run(&self, command: &Command, slot: Option<&Slot<H::Plugin>>) -> Result<Answer, DriverError> {
+        let loaded = || match slot {
+            Some(slot) => Ok(slot),
+            None => Err(DriverError::NoPlugin(command.plugin()?.to_owned())),
+        };
         match command.verb.as_str() {
             "hello" => Ok(self.hello()),
             "load" => self.load(command),
-            "call" => self.held.call(&self.slot(command)?.plugin, command),
-            "submit" => self.held.submit(&self.slot(command)?.plugin, command),
+            "call" => self.held.call(&loaded()?.plugin, command),
+            "submit" => self.held.submit(&loaded()?.plugin, command),
             "wait" => self.held.wait(command),
             "drop" => self.held.give_up(command),
             "stream_data" => {
-                let plugin = &self.slot(command)?.plugin;
+                let plugin = &loaded()?.plugin;
                 status(plugin.stream_data(command.sid()?, &command.body()?))
             }
-            "stream_close" => status(self.slot(command)?.plugin.stream_close(command.sid()?)),
-            "storm" => storm::run(&*self.slot(command)?, command),
-            "reload" => reload::run(&*self.slot(command)?, command),
+            "stream_close" => status(loaded()?.plugin.stream_close(command.sid()?)),
+            "storm" => storm::run(loaded()?, command),
+            "reload" => reload::run(loaded()?, command),
             "unload" => self.unload(command.plugin()?),
             "state_count" => {
-                let count = self.slot(command)?.plugin.state_count().map_err(DriverError::Host)?;
+                let count = loaded()?.plugin.state_count().map_err(DriverError::Host)?;
                 Ok(Answer::from_iter([("count".to_owned(), count.into())]))
             }
             "rss" => process::usage().map_err(DriverError::system("rss")),
@@ -148,16 +151,17 @@ impl<H: Host> Session<H> {
         }
     }
 
-    fn run_caught(&self, command: &Command) -> Value {
+    fn run_caught(&self, command: &Command, slot: Option<&Slot<H::Plugin>>) -> Value {
         // The answer says so, and the panic's text is on stderr already.
-        to_value(catch_unwind(AssertUnwindSafe(|| self.run(command))).unwrap_or(Err(DriverError::Panicked)))
+        to_value(catch_unwind(AssertUnwindSafe(|| self.run(command, slot))).unwrap_or(Err(DriverError::Panicked)))
     }
 
     fn start_job(self: &Arc<Self>, command: Command) -> Result<Answer, DriverError> {
         let session = Arc::clone(self);
+        let slot = self.slot(&command)?; // now: the next line may unload it
         let job = thread::Builder::new()
             .name("job".to_owned())
-            .spawn(move || session.run_caught(&command))
+            .spawn(move || session.run_caught(&command, slot.as_deref()))
             .map_err(DriverError::system("cannot start a thread for the job"))?;
         let mut jobs = lock(&self.jobs);
         let number = (1..).find(|number| !jobs.contains_key(number)).unwrap_or_default();
@@ -174,9 +178,12 @@ impl<H: Host> Session<H> {
     fn answer(self: &Arc<Self>, command: Command) -> Value {
         match command.verb.as_str() {
             "join" => self.join(&command).unwrap_or_else(|error| refusal(&error)),
-            "quit" => self.run_caught(&command),
+            "quit" => self.run_caught(&command, None),
             _ if command.flag("async") => to_value(self.start_job(command)),
-            _ => self.run_caught(&command),
+            _ => match self.slot(&command) {
+                Ok(slot) => self.run_caught(&command, slot.as_deref()),
+                Err(error) => refusal(&error),
+            },
         }
     }
 

@@ -28,6 +28,7 @@ mod request;
 mod state;
 mod stream;
 
+pub use call::PendingReply;
 pub use error::NylonRingHostError;
 pub use ext::nylon_ring_host_ext;
 pub use extensions::Extensions;

@@ -6,6 +6,7 @@
 mod args;
 mod bench;
 mod call;
+mod drive;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -20,6 +21,7 @@ nylon-ring-host: load a nylon-ring v1 plugin and call it, through tokio
   nylon-ring-host call PLUGIN ENTRY [--raw | --fast] [--timeout SECONDS] [request]
   nylon-ring-host stream PLUGIN ENTRY [--send TEXT ...] [--close] [--timeout SECONDS] [request]
   nylon-ring-host bench PLUGIN ENTRY --kind unary|raw|fast|stream [--calls N] [--workers N] [--json] [request]
+  nylon-ring-host drive             the conformance suite's commands on stdin, JSON on stdout
 
 request:  --method M  --path P  --query Q  --header K:V ...  --body TEXT|@FILE
 plugin:   --layout seed|raw   seed (default): five functions; raw: six, with handle_raw
@@ -67,6 +69,10 @@ fn run() -> Result<(), CommandError> {
 }
 
 fn main() -> ExitCode {
+    let mut given = std::env::args().skip(1);
+    if given.len() == 1 && given.next().as_deref() == Some("drive") {
+        return conformance_driver::run(drive::Driver);
+    }
     match run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
