@@ -43,6 +43,9 @@ SILENCE_S = 150.0
 _INLINE_BYTES = 256 << 10
 
 
+Abi = Literal["v1", "v1-raw", "v2"]
+
+
 class Status(IntEnum):
     """The ABI's statuses."""
 
@@ -51,6 +54,7 @@ class Status(IntEnum):
     INVALID = 2
     UNSUPPORTED = 3
     STREAM_END = 4
+    BACKPRESSURE = 6
 
 
 class HostError(Exception):
@@ -106,6 +110,7 @@ class Ledger:
     refused: int
     replies: int
     terminals: int
+    backpressure: int
     open: int
     after_terminal: int
     after_refusal: int
@@ -113,6 +118,8 @@ class Ledger:
     overlaps: int
     strangers: int
     bad_status: int
+    after_invalid: int
+    reordered: int
     first: str
 
 
@@ -128,6 +135,17 @@ class Storm:
     wrong: int
     timeouts: int
     no_reply: int
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What became of the calls of callers that go on under an unload or a reload."""
+
+    accepted: int
+    refused: int
+    replies: int
+    wrong: int
+    lost: int
 
 
 @dataclass(frozen=True)
@@ -166,7 +184,8 @@ class Request(Place, total=False):
     """The fields of a call. `raw` replaces views by hand: {"entry": "null:5", "hkey0": "top:9"}."""
 
     sid: int
-    door: Literal["handle", "raw", "fast"]
+    door: Literal["handle", "raw", "fast", "id"]
+    id: int
     kind: Literal["unary", "stream"]
     method: str | bytes
     path: str | bytes
@@ -178,6 +197,7 @@ class Request(Place, total=False):
     request: Literal["null"]
     full: bool
     frames: int
+    keep: bool
     raw: Mapping[str, str]
 
 
@@ -210,6 +230,10 @@ def _call(answer: Mapping[str, Any], sid: int = 0) -> Call:
         answer.get("timeout", False),
         answer.get("handle_ns", 0),
     )
+
+
+def _counts(answer: Mapping[str, Any]) -> Counts:
+    return Counts(**{name: answer[name] for name in Counts.__dataclass_fields__})
 
 
 def _job(answer: Mapping[str, Any]) -> int:
@@ -365,7 +389,7 @@ class NrHost:
         line = " ".join([verb, *(f"{key}={_encode(value)}" for key, value in pairs)])
         self._send(line)
         answer: dict[str, Any] = json.loads(self._read_line(line))
-        if "error" in answer:
+        if "error" in answer and not (verb == "load" and "init" in answer):
             raise HostError(f"{verb}: {answer['error']}\n{self.stderr_tail()}")
         return answer
 
@@ -402,13 +426,32 @@ class NrHost:
         self,
         path: Path | str,
         *,
+        abi: Abi = "v1",
         layout: Literal["seed", "raw"] = "seed",
         ledger: bool = True,
         get_only: bool = False,
+        stream_capacity: int | None = None,
+        keep_owned: bool = False,
         **place: Unpack[Place],
     ) -> int | None:
-        """Opens a plugin and starts it. Returns init's status; None with get_only. Unless Ok it stays unloaded."""
-        pairs = [("path", path), ("layout", layout), ("ledger", ledger), ("get_only", get_only)]
+        """Opens a plugin and starts it. Returns init's status; None with get_only. Unless Ok it stays unloaded.
+
+        Args:
+            path: the plugin's file.
+            abi: what the host speaks.
+            layout: "raw" is another word for the ABI v1-raw.
+            ledger: whether the host keeps its record of promises.
+            get_only: init is not called.
+            stream_capacity: v2: frames a stream may have waiting, 0 for no bound; 64 without.
+            keep_owned: v2: replies sent with send_result_owned stay in the plugin's memory until they are freed.
+            place: where the verb runs, and the plugin's name.
+        """
+        pairs: list[tuple[str, object]] = [
+            ("path", path), ("abi", "v1-raw" if layout == "raw" else abi), ("ledger", ledger), ("get_only", get_only),
+            ("keep_owned", keep_owned)
+        ]  # fmt: skip
+        if stream_capacity is not None:
+            pairs.append(("stream_capacity", stream_capacity))
         answer = self.command("load", [*pairs, *place.items()])
         status: int | None = answer.get("init")
         if not status:
@@ -455,6 +498,18 @@ class NrHost:
     def call(self, entry: str | bytes, **request: Unpack[Request]) -> Call:
         """Makes a call and takes its frames until the end (or `frames` of them, or `timeout` seconds)."""
         return _call(self.command("call", [("entry", entry), *self._pairs(request)]))
+
+    def fire(self, entry: str | bytes, **request: Unpack[Request]) -> Call:
+        """Makes a call whose reply nobody will ask for: in v2 the plugin is told so when it sends."""
+        return _call(self.command("fire", [("entry", entry), *self._pairs(request)]))
+
+    def free_frames(self) -> list[Frame]:
+        """The frames that calls with keep=True have taken, newest first; then they are freed."""
+        return _call(self.command("free_frames")).frames
+
+    def resolve(self, entry: str, **place: Unpack[Place]) -> int:
+        """The entry's number in ABI v2; 0xFFFFFFFF for none."""
+        return int(self.command("resolve", [("entry", entry), *place.items()])["id"])
 
     def stream(self, entry: str | bytes, **request: Unpack[Request]) -> Call:
         """`call` for a stream entry."""
@@ -532,6 +587,28 @@ class NrHost:
         pairs += [(kind, entry) for kind, entry in kinds.items() if entry]
         answer = self.command("storm", [*pairs, *place.items()])
         return Storm(**{name: answer[name] for name in Storm.__dataclass_fields__})
+
+    def start_callers(self, entry: str, **arguments: object) -> int:
+        """Callers of one entry (`kind`, `door`, `threads`, `calls`, `body_size`, until="unload") in the background."""
+        return _job(self.command("storm", [("async", 1), ("entry", entry), *arguments.items()]))
+
+    def join_callers(self, job: int) -> Counts:
+        """What became of `start_callers`' calls, once they are over."""
+        return _counts(self.join(job))
+
+    def reload(self, n: int = 1, *, drain: bool = True, **callers: object) -> tuple[Counts, list[str]]:
+        """Loads the plugin anew `n` times while callers (`entry`, `threads`, …) go on, if an entry is given.
+
+        Returns:
+            The callers' counts, and the promises that the instances which ended have broken.
+        """
+        answer = self.command("reload", [("n", n), ("drain", drain), ("limit", 600), *callers.items()])
+        assert answer["reloads"] == n
+        return _counts(answer), list(answer["broken"])
+
+    def leases(self, **place: Unpack[Place]) -> int:
+        """v2: buffers lent to the plugin that it has not given back."""
+        return int(self.command("leases", list(place.items()))["count"])
 
     def start_storm(self, **arguments: object) -> int:
         """`storm` in the background; `join` gives its counts as a dict."""

@@ -15,6 +15,7 @@ static const char usage[] =
     "\n"
     "  unary       handle with a request, the reply inside: ns a call, median of batches\n"
     "  raw         the same without a request\n"
+    "  id          the same by the entry's number, in v2\n"
     "  fast        the same through the library's nrhost_call_fast: slot, copy of the reply and all\n"
     "  submit      how long handle itself takes, replies coming later: p50, p99, p99.9; --window calls,\n"
     "              then their replies are awaited\n"
@@ -24,12 +25,12 @@ static const char usage[] =
     "  load        from opening the file to the first reply; with --second FILE one more plugin after it\n"
     "\n"
     "  --calls N (100000)  --warmup N (a tenth)  --threads T (1)  --window W (1024)\n"
-    "  --body BYTES (128)  --headers N (3)  --layout seed|raw  --raw  --json\n"
+    "  --body BYTES (128)  --headers N (3)  --abi v1|v1-raw|v2 (v1)  --raw  --json\n"
     "  --pace NS (0)       submit: from one call to the next\n"
     "  --busy ENTRY --busy-end ENTRY   submit: meanwhile a stream of the first runs, which sends one frame\n"
     "                      when it has begun; a call of the second, answered inside handle, ends it\n";
 
-enum { KIND = 1, CALLS, WARMUP, THREADS, WINDOW, BODY, HEADERS, LAYOUT, RAW, JSON, HELP, PACE, BUSY, BUSY_END, SECOND };
+enum { KIND = 1, CALLS, WARMUP, THREADS, WINDOW, BODY, HEADERS, ABI, RAW, JSON, HELP, PACE, BUSY, BUSY_END, SECOND };
 
 static const struct option table[] = {
     {"kind", required_argument, NULL, KIND},
@@ -39,7 +40,7 @@ static const struct option table[] = {
     {"window", required_argument, NULL, WINDOW},
     {"body", required_argument, NULL, BODY},
     {"headers", required_argument, NULL, HEADERS},
-    {"layout", required_argument, NULL, LAYOUT},
+    {"abi", required_argument, NULL, ABI},
     {"raw", no_argument, NULL, RAW},
     {"json", no_argument, NULL, JSON},
     {"help", no_argument, NULL, HELP},
@@ -77,8 +78,10 @@ static bool read_options(bench *b, int argc, char **argv) {
         case HEADERS:
             b->headers = (uint32_t)number;
             break;
-        case LAYOUT:
-            b->layout = strcmp(optarg, "raw") == 0 ? NRHOST_SIX : NRHOST_SEED;
+        case ABI:
+            if (!nrhost_abi_named(optarg, &b->abi)) {
+                return false;
+            }
             break;
         case RAW:
             b->raw = true;
@@ -146,14 +149,9 @@ static bench_run *run_of(const char *kind) {
         const char *name;
         bench_run *run;
     } kinds[] = {
-        {"unary", bench_inside},
-        {"raw", bench_inside},
-        {"fast", bench_fast},
-        {"submit", bench_submit},
-        {"throughput", bench_throughput},
-        {"roundtrip", bench_roundtrip},
-        {"stream", bench_stream},
-        {"load", bench_load},
+        {"unary", bench_inside},        {"raw", bench_inside},    {"id", bench_inside},
+        {"fast", bench_fast},           {"submit", bench_submit}, {"throughput", bench_throughput},
+        {"roundtrip", bench_roundtrip}, {"stream", bench_stream}, {"load", bench_load},
     };
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
         if (strcmp(kinds[i].name, kind) == 0) {
@@ -206,9 +204,10 @@ int command_bench(int argc, char **argv) {
         return 2;
     }
     b.raw = b.raw || strcmp(b.kind, "raw") == 0;
-    b.options = (nrhost_options){.layout = b.layout};
+    b.by_id = strcmp(b.kind, "id") == 0;
+    b.options = (nrhost_options){.abi = b.abi};
     if (run != bench_fast) {
-        b.options.vtable = &bench_vtable;
+        b.options.vtable = b.abi == NRHOST_V2 ? (const void *)&bench_vtable_v2 : &bench_vtable_v1;
         b.options.host_ctx = &b;
     }
     char why[512];
@@ -228,7 +227,10 @@ int command_bench(int argc, char **argv) {
         json_open(&results, NULL, '{');
         json_string(&results, "kind", b.kind);
         json_string(&results, "entry", b.entry);
-        const char *fault = run(&b, &results);
+        b.id = b.by_id ? nrhost_resolve(host, nrhost_str(b.entry)) : 0;
+        const char *fault = b.by_id && b.id == NR_ENTRY_UNKNOWN
+                                ? "the plugin has no number for this entry: --kind id is for ABI v2"
+                                : run(&b, &results);
         json_close(&results, '}');
         if (fault != NULL) {
             fprintf(stderr, "nrhost bench: %s\n", fault);

@@ -16,8 +16,9 @@ typedef struct bench {
     uint64_t calls, warmup, pace_ns;
     size_t threads, window, body;
     uint32_t headers;
-    nrhost_layout layout;
-    bool raw, json;
+    nrhost_abi abi;
+    bool raw, by_id, json;
+    uint32_t id; /* of `entry`, with by_id */
     nrhost_options options;
     nrhost *host;
     const nrhost_functions *functions;
@@ -41,7 +42,8 @@ typedef struct bench_tally {
     _Alignas(128) NrStatus wanted;       /* set before the calls; StreamEnd: only what is not Ok is terminal */
 } bench_tally;
 
-extern const NrHostVTable bench_vtable;
+extern const NrHostVTable bench_vtable_v1;
+extern const NrHostVTableV2 bench_vtable_v2;
 
 /* Room for `lanes` tallies. False without memory. */
 bool bench_tallies_make(size_t lanes);

@@ -11,14 +11,16 @@
 
 static bench_tally *tallies;
 
-static void take_result(void *host_ctx, uint64_t sid, NrStatus status, NrBytes payload) {
-    /* A host copies. Where to is its own affair: here to a place that no other thread looks at. */
+/* A host copies. Where to is its own affair: here to a place that no other thread looks at. */
+static void land(const uint8_t *data, uint64_t len) {
     static _Thread_local uint8_t landed[1024];
-    (void)host_ctx;
-    bench_tally *tally = &tallies[sid & ((1u << LANE_BITS) - 1)];
-    if (payload.len > 0) {
-        memcpy(landed, payload.ptr, payload.len < sizeof landed ? payload.len : sizeof landed);
+    if (len > 0) {
+        memcpy(landed, data, len < sizeof landed ? len : sizeof landed);
     }
+}
+
+static void count(uint64_t sid, NrStatus status) {
+    bench_tally *tally = &tallies[sid & ((1u << LANE_BITS) - 1)];
     if (tally->wanted == NR_STREAM_END && status == NR_OK) {
         uint64_t frames = atomic_load_explicit(&tally->frames, memory_order_relaxed); /* one at a time for a stream */
         atomic_store_explicit(&tally->frames, frames + 1, memory_order_release);
@@ -30,7 +32,68 @@ static void take_result(void *host_ctx, uint64_t sid, NrStatus status, NrBytes p
     atomic_fetch_add_explicit(&tally->done, 1, memory_order_release);
 }
 
-const NrHostVTable bench_vtable = {.send_result = take_result};
+static void take_v1(void *host_ctx, uint64_t sid, NrStatus status, NrBytes payload) {
+    (void)host_ctx;
+    land(payload.ptr, payload.len);
+    count(sid, status);
+}
+
+const NrHostVTable bench_vtable_v1 = {.send_result = take_v1};
+
+static NrStatus take_v2(void *host_ctx, uint64_t sid, NrStatus status, NrVecU8 payload) {
+    (void)host_ctx;
+    land(payload.ptr, payload.len);
+    if (payload.owned != 0 && payload.drop_fn != NULL) {
+        payload.drop_fn(payload.ptr, payload.len, payload.cap);
+    }
+    count(sid, status);
+    return NR_OK;
+}
+
+/* Owned bytes are read where they are, and let go: what a host does that hands them on. */
+static NrStatus take_owned(void *host_ctx, uint64_t sid, NrStatus status, NrOwnedBytes payload) {
+    (void)host_ctx;
+    if (payload.release != NULL) {
+        payload.release(payload.owner_ctx, payload.ptr, payload.len);
+    }
+    count(sid, status);
+    return NR_OK;
+}
+
+/* One buffer a thread: enough for replies that are sent by the thread that asked for it. */
+static _Thread_local struct {
+    uint8_t *bytes;
+    uint64_t cap;
+} leased;
+
+static NrBufferLease lease(void *host_ctx, uint64_t sid, uint64_t capacity) {
+    (void)host_ctx;
+    if (leased.cap < capacity) {
+        uint8_t *more = realloc(leased.bytes, capacity);
+        if (more == NULL) {
+            return (NrBufferLease){0};
+        }
+        leased.bytes = more;
+        leased.cap = capacity;
+    }
+    return (NrBufferLease){.ptr = leased.bytes, .cap = leased.cap, .token = sid};
+}
+
+static NrStatus commit(void *host_ctx, uint64_t sid, NrStatus status, uint64_t token, uint64_t initialized_len) {
+    (void)host_ctx;
+    if (token != sid || initialized_len > leased.cap) {
+        return NR_INVALID;
+    }
+    count(sid, status);
+    return NR_OK;
+}
+
+const NrHostVTableV2 bench_vtable_v2 = {
+    .send_result = take_v2,
+    .send_result_owned = take_owned,
+    .acquire_result_buffer = lease,
+    .commit_result_buffer = commit,
+};
 
 bool bench_tallies_make(size_t lanes) {
     tallies = aligned_alloc(_Alignof(bench_tally), lanes * sizeof *tallies);
@@ -41,6 +104,7 @@ bool bench_tallies_make(size_t lanes) {
 }
 
 void bench_tallies_free(void) {
+    free(leased.bytes); /* the main thread's: the others take theirs with them to the end of the process */
     free(tallies);
 }
 
@@ -48,9 +112,13 @@ bench_tally *bench_tally_of(size_t lane) {
     return &tallies[lane];
 }
 
-NrStatus bench_enter(const bench *b, NrStr entry, size_t lane, uint64_t count) {
+NrStatus bench_enter(const bench *b, NrStr entry, size_t lane, uint64_t number) {
     const nrhost_functions *f = b->functions;
-    uint64_t sid = (count << LANE_BITS) | lane;
+    uint64_t sid = (number << LANE_BITS) | lane;
+    if (f->v2 != NULL) {
+        bool own = b->by_id && entry.ptr == (const uint8_t *)b->entry; /* not the --busy ones */
+        return own ? f->v2->handle_by_id(b->id, sid, b->payload) : f->v2->handle(entry, sid, b->payload);
+    }
     if (b->raw && f->handle_raw != NULL) {
         return f->handle_raw(f->plugin_ctx, entry, sid, b->payload);
     }

@@ -6,11 +6,6 @@
 
 #include "internal.h"
 
-void nrhost_frame_free(nrhost_frame *frame) {
-    free(frame->data);
-    *frame = (nrhost_frame){0};
-}
-
 static nrhost_call *new_call(nrhost *host, uint64_t sid, nrhost_kind kind) {
     nrhost_call *call = calloc(1, sizeof *call);
     if (call == NULL) {
@@ -35,7 +30,7 @@ void nrhost_call_unref(nrhost_call *call) {
     }
     for (nrhost_arrival *arrival = call->first, *next; arrival != NULL; arrival = next) {
         next = arrival->next;
-        free(arrival);
+        nrhost_arrival_free(arrival);
     }
     nrhost_states_free(call->states);
     pthread_cond_destroy(&call->arrived);
@@ -43,9 +38,23 @@ void nrhost_call_unref(nrhost_call *call) {
     free(call);
 }
 
+uint64_t nrhost_next_sid(nrhost *host) {
+    return atomic_fetch_add(&host->next_sid, 1);
+}
+
+/* The table's reference goes, unless the terminal reply has taken it. */
+static void take_out(nrhost_call *call) {
+    nrhost_shard *shard = nrhost_table_lock(call->host, call->sid);
+    bool removed = nrhost_table_remove(shard, call);
+    pthread_mutex_unlock(&shard->lock);
+    if (removed) {
+        nrhost_call_unref(call);
+    }
+}
+
 NrStatus nrhost_submit(nrhost *host, const nrhost_request *request, nrhost_call **out) {
     *out = NULL;
-    uint64_t sid = request->sid ? request->sid : atomic_fetch_add(&host->next_sid, 1);
+    uint64_t sid = request->sid ? request->sid : nrhost_next_sid(host);
     nrhost_call *call = new_call(host, sid, request->kind);
     if (call == NULL) {
         return NR_ERR;
@@ -60,28 +69,25 @@ NrStatus nrhost_submit(nrhost *host, const nrhost_request *request, nrhost_call 
         *out = call;
         return status;
     }
-    nrhost_shard *shard = nrhost_table_lock(host, sid);
-    bool removed = nrhost_table_remove(shard, call);
-    pthread_mutex_unlock(&shard->lock);
-    if (removed) {
-        nrhost_call_unref(call);
-    }
+    take_out(call);
     nrhost_call_unref(call);
     return status;
 }
 
-/* The ABI gives send_result no way to refuse: without memory for a reply the host cannot go on. */
-void nrhost_call_deliver(nrhost_call *call, NrStatus status, NrBytes payload, bool terminal) {
-    nrhost_arrival *arrival = malloc(sizeof *arrival + payload.len);
-    if (arrival == NULL) {
-        fprintf(stderr, "nrhost: sid %llu: no memory for a reply of %llu bytes\n", (unsigned long long)call->sid,
-                (unsigned long long)payload.len);
-        abort();
-    }
-    *arrival = (nrhost_arrival){.status = status, .len = payload.len};
-    if (payload.len > 0) {
-        memcpy(arrival->data, payload.ptr, payload.len);
-    }
+NrStatus nrhost_fire(nrhost *host, const nrhost_request *request) {
+    return nrhost_enter(host, request, request->sid ? request->sid : nrhost_next_sid(host));
+}
+
+bool nrhost_call_reserve(nrhost_call *call) {
+    size_t capacity = call->kind == NRHOST_STREAM ? call->host->stream_capacity : NRHOST_UNBOUNDED;
+    pthread_mutex_lock(&call->lock);
+    bool room = call->waiting < capacity;
+    call->waiting += room;
+    pthread_mutex_unlock(&call->lock);
+    return room;
+}
+
+void nrhost_call_deliver(nrhost_call *call, nrhost_arrival *arrival, bool terminal) {
     pthread_mutex_lock(&call->lock);
     if (call->last != NULL) {
         call->last->next = arrival;
@@ -126,6 +132,7 @@ nrhost_outcome nrhost_call_next(nrhost_call *call, double timeout_s, nrhost_fram
     nrhost_arrival *arrival = call->first;
     bool finished = call->finished;
     if (arrival != NULL) {
+        call->waiting--;
         call->first = arrival->next;
         if (call->first == NULL) {
             call->last = NULL;
@@ -135,15 +142,7 @@ nrhost_outcome nrhost_call_next(nrhost_call *call, double timeout_s, nrhost_fram
     if (arrival == NULL) {
         return finished ? NRHOST_ENDED : NRHOST_TIMEOUT;
     }
-    frame->status = arrival->status;
-    frame->len = arrival->len;
-    if (arrival->len > 0) {
-        /* The block becomes the frame's: its bytes move to the front. */
-        memmove(arrival, arrival->data, frame->len);
-        frame->data = (uint8_t *)arrival;
-    } else {
-        free(arrival);
-    }
+    *frame = nrhost_arrival_open(arrival);
     return NRHOST_FRAME;
 }
 
@@ -165,7 +164,9 @@ uint64_t nrhost_call_sid(const nrhost_call *call) {
 
 void nrhost_call_release(nrhost_call *call) {
     bool running = nrhost_ctx_of(call->host) != NULL;
-    if (call->kind == NRHOST_STREAM && running && !nrhost_call_finished(call, 0)) {
+    if (!call->host->front->tells_drops) {
+        take_out(call); /* the next send finds no call */
+    } else if (call->kind == NRHOST_STREAM && running && !nrhost_call_finished(call, 0)) {
         nrhost_close_stream(call->host, call->sid); /* Invalid when it ended just now: nothing to close */
     }
     nrhost_call_unref(call);
@@ -179,6 +180,6 @@ nrhost_outcome nrhost_call_unary(nrhost *host, const nrhost_request *request, do
         return NRHOST_REFUSED;
     }
     nrhost_outcome outcome = nrhost_call_next(call, timeout_s, reply);
-    nrhost_call_unref(call);
+    nrhost_call_release(call);
     return outcome;
 }

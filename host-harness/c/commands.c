@@ -12,16 +12,17 @@
 #define TIMEOUT_S 30.0
 
 static const char usage[] =
-    "nrhost: load a nylon-ring v1 plugin and call it\n"
+    "nrhost: load a nylon-ring plugin and call it\n"
     "\n"
     "  nrhost info PLUGIN\n"
-    "  nrhost call PLUGIN ENTRY [--raw] [--fast] [--count N] [request]\n"
+    "  nrhost call PLUGIN ENTRY [--raw] [--fast] [--id] [--count N] [request]\n"
     "  nrhost stream PLUGIN ENTRY [--send TEXT ...] [--close] [request]\n"
     "  nrhost bench PLUGIN ENTRY --kind KIND [--calls N]   (nrhost bench --help)\n"
     "  nrhost drive                                        commands on stdin, JSON on stdout, for tests\n"
     "\n"
     "request:  --method M  --path P  --query Q  --header K:V ...  --body TEXT|@FILE  --timeout SECONDS\n"
-    "plugin:   --layout seed|raw   seed (default): five functions; raw: six, with handle_raw\n"
+    "plugin:   --abi v1|v1-raw|v2   v1 (default): five functions; v1-raw: six, with handle_raw\n"
+    "          --raw, --fast, --id: without a request (v1), the reply inside handle, by number (v2)\n"
     "\n"
     "Exit code: 0 when every call was answered Ok (a stream: StreamEnd), 1 when not, 2 for wrong usage.\n";
 
@@ -32,14 +33,14 @@ typedef struct options {
     NrHeader headers[HEADERS_MAX];
     NrBytes body;
     uint8_t *file; /* owned: the body when it came from a file */
-    bool raw, fast, close;
+    bool raw, fast, by_id, close;
     unsigned long count;
     double timeout_s;
     const char *sends[SENDS_MAX];
     size_t send_count;
 } options;
 
-enum { RAW = 1, FAST, COUNT, SEND, CLOSE, METHOD, PATH, QUERY, HEADER, BODY, TIMEOUT, LAYOUT, HELP };
+enum { RAW = 1, FAST, COUNT, SEND, CLOSE, METHOD, PATH, QUERY, HEADER, BODY, TIMEOUT, ABI, ID, HELP };
 
 static const struct option table[] = {
     {"raw", no_argument, NULL, RAW},
@@ -53,7 +54,8 @@ static const struct option table[] = {
     {"header", required_argument, NULL, HEADER},
     {"body", required_argument, NULL, BODY},
     {"timeout", required_argument, NULL, TIMEOUT},
-    {"layout", required_argument, NULL, LAYOUT},
+    {"abi", required_argument, NULL, ABI},
+    {"id", no_argument, NULL, ID},
     {"help", no_argument, NULL, HELP},
     {0},
 };
@@ -133,9 +135,11 @@ static bool take_option(options *o, int option, char *value) {
             return true;
         }
         return false;
-    case LAYOUT:
-        o->host.layout = strcmp(value, "raw") == 0 ? NRHOST_SIX : NRHOST_SEED;
-        return strcmp(value, "raw") == 0 || strcmp(value, "seed") == 0;
+    case ABI:
+        return nrhost_abi_named(value, &o->host.abi);
+    case ID:
+        o->by_id = true;
+        return true;
     default:
         return false;
     }
@@ -188,9 +192,17 @@ static void print_frame(const nrhost_frame *frame) {
     fflush(stdout);
 }
 
-static nrhost_request request_of(const options *o, nrhost_kind kind) {
+static nrhost_request request_of(const options *o, nrhost *host, nrhost_kind kind) {
+    NrStr entry = nrhost_str(o->entry);
     return (nrhost_request){
-        .entry = nrhost_str(o->entry), .metadata = &o->metadata, .payload = o->body, .kind = kind, .raw = o->raw};
+        .entry = entry,
+        .metadata = &o->metadata,
+        .payload = o->body,
+        .kind = kind,
+        .raw = o->raw,
+        .by_id = o->by_id,
+        .id = o->by_id ? nrhost_resolve(host, entry) : 0,
+    };
 }
 
 /* Says why no frame came, if so. */
@@ -236,7 +248,7 @@ int command_call(int argc, char **argv) {
     bool good = true;
     for (unsigned long i = 0; i < o.count && good; i++) {
         nrhost_frame reply;
-        nrhost_request request = request_of(&o, NRHOST_UNARY);
+        nrhost_request request = request_of(&o, host, NRHOST_UNARY);
         nrhost_outcome outcome =
             o.fast ? nrhost_call_fast(host, &request, &reply) : nrhost_call_unary(host, &request, o.timeout_s, &reply);
         good = got_frame(outcome, &reply);
@@ -274,7 +286,7 @@ int command_stream(int argc, char **argv) {
     }
     nrhost_call *call;
     nrhost_frame frame = {0};
-    nrhost_request request = request_of(&o, NRHOST_STREAM);
+    nrhost_request request = request_of(&o, host, NRHOST_STREAM);
     frame.status = nrhost_submit(host, &request, &call);
     if (call == NULL) {
         got_frame(NRHOST_REFUSED, &frame);

@@ -72,6 +72,19 @@ static void watch_set(const char *verb_name, double limit_s) {
     pthread_mutex_unlock(&watch_lock);
 }
 
+/* Everything the conformance suite may ask for. */
+static void verb_hello(const command *c, json *out) {
+    (void)c;
+    json_string(out, "host", "nrhost (C)");
+    json_open(out, "abi", '[');
+    for (nrhost_abi abi = NRHOST_V1; abi <= NRHOST_V2; abi++) {
+        json_string(out, NULL, nrhost_abi_name(abi));
+    }
+    json_close(out, ']');
+    json_open(out, "cannot", '{');
+    json_close(out, '}');
+}
+
 static void verb_ping(const command *c, json *out) {
     json_u64(out, "pid", (uint64_t)getpid());
     json_string(out, "text", command_text(c, "text", ""));
@@ -82,6 +95,7 @@ static const struct {
     const char *name;
     verb *run;
 } verbs[] = {
+    {"hello", verb_hello},
     {"ping", verb_ping},
     {"load", verb_load},
     {"init", verb_init},
@@ -90,6 +104,7 @@ static const struct {
     {"unload", verb_unload},
     {"call", verb_call},
     {"submit", verb_submit},
+    {"fire", verb_fire},
     {"wait", verb_wait},
     {"drop", verb_drop},
     {"stream_data", verb_stream_data},
@@ -100,11 +115,15 @@ static const struct {
     {"release", verb_release},
     {"callback_report", verb_callback_report},
     {"storm", verb_storm},
+    {"reload", verb_reload},
     {"cycle", verb_cycle},
     {"ledger", verb_ledger},
     {"ledger_reset", verb_ledger_reset},
     {"state_get", verb_state_get},
     {"state_count", verb_state_count},
+    {"leases", verb_leases},
+    {"resolve", verb_resolve},
+    {"free_frames", verb_free_frames},
     {"rss", verb_rss},
     {"malloc_trim", verb_malloc_trim},
     {"env", verb_env},

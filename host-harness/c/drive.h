@@ -3,6 +3,7 @@
 #define NRHOST_DRIVE_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include "nrhost.h"
 #include "text.h"
@@ -23,19 +24,36 @@ int place_thread(pthread_t *thread, size_t stack, void *(*run)(void *), void *gi
 /* ---- drive_plugins.c: loaded plugins by name ---- */
 typedef struct plugin_slot {
     char name[64];
+    char *path;
+    nrhost_options options;
     nrhost *host;
-    int references; /* one while it is in the list, one for each verb that uses it */
+    uint64_t lineage;     /* an instance that `reload` puts in another's place has the same */
+    atomic_bool stopping; /* set before shutdown is called */
+    int references;       /* one while it is in the list, one for each verb that uses it */
+    int callers;          /* calls of `storm entry=` and `reload` in progress */
     struct plugin_slot *next;
 } plugin_slot;
 
 /* The plugin that `plugin=` names ("main" without); NULL after json_fail. Give it back with plugin_done. */
 plugin_slot *plugin_find(const command *c, json *out);
 void plugin_done(plugin_slot *slot);
+/* The plugin of that name for one call of a caller; NULL when it is gone or another was loaded since. */
+plugin_slot *plugin_enter(const char *name, uint64_t lineage);
+void plugin_leave(plugin_slot *slot);
+/* Puts a new instance in the plugin's place and ends the old one; what that one broke is added to `broken`. */
+bool plugin_reload(const command *c, bool drain, json *broken, json *out);
 void plugins_unload_all(void);
+/* Whether the command has `ctx=`; json_fail where the plugin's ABI has no such thing. */
+bool is_ctx_given(const command *c, nrhost *host, json *out);
 /* The plugin_ctx that `ctx=` asks for; the plugin's own without. */
 void *plugin_ctx_of(const command *c, const nrhost *host);
-verb verb_load, verb_init, verb_info, verb_shutdown, verb_unload, verb_ledger, verb_ledger_reset, verb_state_get,
-    verb_state_count;
+verb verb_load, verb_init, verb_info, verb_shutdown, verb_unload;
+
+/* ---- drive_saw.c: what the host knows of a plugin ---- */
+verb verb_ledger, verb_ledger_reset, verb_state_get, verb_state_count, verb_leases, verb_resolve;
+void json_report(json *out, const char *key, const nrhost_report *report);
+/* The broken promises of a host in words, as members of an array. */
+void json_broken(json *out, nrhost *host);
 
 /* ---- drive_fields.c: a request out of a command ---- */
 typedef struct fields {
@@ -49,17 +67,30 @@ typedef struct fields {
 /* False after json_fail. Borrows from the command. */
 bool fields_read(fields *f, const command *c, json *out);
 void fields_free(fields *f);
+/* With door=id: asks the plugin for the entry's number, unless id= gives one. */
+void fields_resolve(fields *f, const command *c, nrhost *host);
 /* A view as `raw.NAME=POINTER:LENGTH` asks: see drive.c's protocol. */
 void fields_override(const command *c, const char *name, const void **ptr, uint64_t *len);
 
 /* ---- drive_calls.c ---- */
-verb verb_call, verb_submit, verb_wait, verb_drop, verb_stream_data, verb_stream_close;
+verb verb_call, verb_submit, verb_fire, verb_wait, verb_drop, verb_stream_data, verb_stream_close;
 /* Gives up the calls still held of one host. */
 void calls_forget(nrhost *host);
+
+/* ---- drive_frames.c ---- */
+void json_frame(json *out, const char *key, const nrhost_frame *frame, bool whole);
+/* Takes frames as `frames=` `timeout=` `full=` `keep=` ask, and writes them. True when the call's end was met. */
+bool frames_take(const command *c, nrhost_call *call, json *out);
+/* Frees a frame, or with keep=1 keeps it until free_frames. Takes the frame. */
+void frame_done(const command *c, nrhost_frame *frame);
+verb verb_free_frames;
 
 /* ---- drive_callback.c: what send_result does besides ---- */
 void callback_on_result(void *user, nrhost *host, uint64_t sid, NrStatus status);
 verb verb_callback, verb_parked, verb_release, verb_callback_report;
+
+/* ---- drive_callers.c ---- */
+verb verb_storm_entry, verb_reload;
 
 /* ---- drive_storm.c, drive_cycle.c, drive_process.c ---- */
 verb verb_storm, verb_cycle, verb_rss, verb_malloc_trim, verb_env, verb_fork;
@@ -67,9 +98,6 @@ verb verb_storm, verb_cycle, verb_rss, verb_malloc_trim, verb_env, verb_fork;
 uint64_t process_rss_kib(void);
 /* Ends the process as `exit how=…` says; does not return. Takes both. */
 void process_exit(command *c, char *line) __attribute__((noreturn));
-
-void json_frame(json *out, const char *key, const nrhost_frame *frame, bool whole);
-void json_report(json *out, const char *key, const nrhost_report *report);
 
 /* The longest wait, in seconds, of a verb without `timeout=`. */
 #define DRIVE_TIMEOUT_S 30.0

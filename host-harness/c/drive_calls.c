@@ -5,8 +5,6 @@
 
 #include "drive.h"
 
-#define SHOWN_BYTES (64u << 10) /* longer payloads are answered by length and CRC-32 unless full=1 */
-
 typedef struct held_call {
     nrhost *host;
     nrhost_call *call;
@@ -54,39 +52,6 @@ void calls_forget(nrhost *host) {
     }
 }
 
-void json_frame(json *out, const char *key, const nrhost_frame *frame, bool whole) {
-    json_open(out, key, '{');
-    json_u64(out, "status", frame->status);
-    json_u64(out, "len", frame->len);
-    json_u64(out, "crc32", crc32_of(frame->data, frame->len));
-    if (whole || frame->len <= SHOWN_BYTES) {
-        json_hex(out, "hex", frame->data, frame->len);
-    }
-    json_close(out, '}');
-}
-
-/* Takes frames until the end, or `wanted` of them, or the time is over. */
-static void write_frames(json *out, const command *c, nrhost_call *call, bool *ended) {
-    uint64_t wanted = command_u64(c, "frames", UINT64_MAX);
-    double timeout_s = command_seconds(c, "timeout", DRIVE_TIMEOUT_S);
-    bool whole = command_flag(c, "full");
-    nrhost_outcome outcome = NRHOST_FRAME;
-    json_open(out, "frames", '[');
-    for (uint64_t n = 0; n < wanted; n++) {
-        nrhost_frame frame;
-        outcome = nrhost_call_next(call, timeout_s, &frame);
-        if (outcome != NRHOST_FRAME) {
-            break;
-        }
-        json_frame(out, NULL, &frame, whole);
-        nrhost_frame_free(&frame);
-    }
-    json_close(out, ']');
-    *ended = outcome == NRHOST_ENDED;
-    json_bool(out, "ended", outcome == NRHOST_ENDED);
-    json_bool(out, "timeout", outcome == NRHOST_TIMEOUT);
-}
-
 static uint64_t now_ns(void) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
@@ -96,12 +61,11 @@ static uint64_t now_ns(void) {
 /* Calls with another plugin_ctx go past the library: nothing is expected to come of them but a status. */
 static NrStatus handle_with_ctx(const command *c, nrhost *host, const nrhost_request *request) {
     const nrhost_functions *plugin = nrhost_functions_of(host);
-    uint64_t sid = request->sid ? request->sid : 1;
     if (request->raw && plugin->handle_raw != NULL) {
-        return plugin->handle_raw(plugin_ctx_of(c, host), request->entry, sid, request->payload);
+        return plugin->handle_raw(plugin_ctx_of(c, host), request->entry, request->sid, request->payload);
     }
     const NrRequest *metadata = request->raw ? NULL : request->metadata;
-    return plugin->handle(plugin_ctx_of(c, host), request->entry, sid, metadata, request->payload);
+    return plugin->handle(plugin_ctx_of(c, host), request->entry, request->sid, metadata, request->payload);
 }
 
 static void call_fast(const command *c, nrhost *host, const nrhost_request *request, json *out) {
@@ -110,57 +74,82 @@ static void call_fast(const command *c, nrhost *host, const nrhost_request *requ
     nrhost_outcome outcome = nrhost_call_fast(host, request, &reply);
     json_u64(out, "handle_ns", now_ns() - before);
     json_u64(out, "handle", outcome == NRHOST_REFUSED ? reply.status : NR_OK);
-    json_bool(out, "ended", outcome == NRHOST_FRAME);
     json_open(out, "frames", '[');
     if (outcome == NRHOST_FRAME) {
         json_frame(out, NULL, &reply, command_flag(c, "full"));
+        frame_done(c, &reply);
     }
     json_close(out, ']');
-    nrhost_frame_free(&reply);
+    json_bool(out, "ended", outcome == NRHOST_FRAME);
+    json_bool(out, "timeout", false);
 }
 
-static void run_call(const command *c, json *out, bool wait) {
+static void call_waiting(const command *c, nrhost *host, const nrhost_request *request, json *out, bool wait) {
+    nrhost_call *call;
+    uint64_t before = now_ns();
+    NrStatus status = nrhost_submit(host, request, &call);
+    json_u64(out, "handle_ns", now_ns() - before);
+    json_u64(out, "handle", status);
+    bool ended = false;
+    if (call == NULL) {
+        json_open(out, "frames", '[');
+        json_close(out, ']');
+        json_bool(out, "ended", false);
+        json_bool(out, "timeout", false);
+        return;
+    }
+    if (wait) {
+        ended = frames_take(c, call, out);
+    }
+    if (ended || !hold(host, call)) {
+        nrhost_call_release(call);
+    }
+}
+
+typedef enum manner { TO_THE_END, SUBMIT, FIRE } manner;
+
+static void run_call(const command *c, json *out, manner how) {
     fields f;
     plugin_slot *slot = plugin_find(c, out);
     if (slot == NULL) {
         return;
     }
-    if (!fields_read(&f, c, out)) {
+    nrhost *host = slot->host;
+    bool with_ctx = is_ctx_given(c, host, out);
+    if (out->failed || !fields_read(&f, c, out)) {
         plugin_done(slot);
         return;
     }
-    if (command_find(c, "ctx") != NULL) {
-        json_u64(out, "handle", handle_with_ctx(c, slot->host, &f.request));
+    fields_resolve(&f, c, host);
+    if (f.request.sid == 0) {
+        f.request.sid = nrhost_next_sid(host);
+    }
+    json_u64(out, "sid", f.request.sid);
+    if (with_ctx) {
+        json_u64(out, "handle", handle_with_ctx(c, host, &f.request));
+    } else if (how == FIRE) {
+        json_u64(out, "handle", nrhost_fire(host, &f.request));
     } else if (strcmp(command_text(c, "door", "handle"), "fast") == 0) {
-        call_fast(c, slot->host, &f.request, out);
+        call_fast(c, host, &f.request, out);
     } else {
-        nrhost_call *call;
-        uint64_t before = now_ns();
-        NrStatus status = nrhost_submit(slot->host, &f.request, &call);
-        json_u64(out, "handle_ns", now_ns() - before);
-        json_u64(out, "handle", status);
-        bool ended = false;
-        if (call != NULL) {
-            json_u64(out, "sid", nrhost_call_sid(call));
-            if (wait) {
-                write_frames(out, c, call, &ended);
-            }
-            if (ended || !hold(slot->host, call)) {
-                nrhost_call_release(call);
-            }
-        }
+        call_waiting(c, host, &f.request, out, how == TO_THE_END);
     }
     fields_free(&f);
     plugin_done(slot);
 }
 
-/* call entry= [door=handle|raw|fast] [kind=unary|stream] [sid=] fields…: submit, then wait for the end. */
+/* call entry= [door=handle|raw|fast|id] [kind=unary|stream] [sid=] fields…: submit, then wait for the end. */
 void verb_call(const command *c, json *out) {
-    run_call(c, out, true);
+    run_call(c, out, TO_THE_END);
 }
 
 void verb_submit(const command *c, json *out) {
-    run_call(c, out, false);
+    run_call(c, out, SUBMIT);
+}
+
+/* fire entry= …: nobody waits for a reply, now or later. */
+void verb_fire(const command *c, json *out) {
+    run_call(c, out, FIRE);
 }
 
 /* wait sid= [frames=N] [timeout=]: the frames that came; the call is forgotten once its end was met. */
@@ -174,9 +163,7 @@ void verb_wait(const command *c, json *out) {
     if (call == NULL) {
         json_fail(out, "no call with sid %llu is waited for", (unsigned long long)sid);
     } else {
-        bool ended = false;
-        write_frames(out, c, call, &ended);
-        if (ended || !hold(slot->host, call)) {
+        if (frames_take(c, call, out) || !hold(slot->host, call)) {
             nrhost_call_release(call);
         }
     }
@@ -206,13 +193,14 @@ void verb_stream_data(const command *c, json *out) {
     if (slot == NULL) {
         return;
     }
-    if (fields_read(&f, c, out)) {
+    bool with_ctx = is_ctx_given(c, slot->host, out);
+    if (!out->failed && fields_read(&f, c, out)) {
         const void *ptr = f.request.payload.ptr;
         fields_override(c, "data", &ptr, &f.request.payload.len);
         NrBytes data = {.ptr = ptr, .len = f.request.payload.len};
         uint64_t sid = command_u64(c, "sid", 0);
         uint64_t before = now_ns();
-        NrStatus status = command_find(c, "ctx")
+        NrStatus status = with_ctx
                               ? nrhost_functions_of(slot->host)->stream_data(plugin_ctx_of(c, slot->host), sid, data)
                               : nrhost_send_stream_data(slot->host, sid, data);
         json_u64(out, "call_ns", now_ns() - before);
@@ -229,8 +217,10 @@ void verb_stream_close(const command *c, json *out) {
         return;
     }
     uint64_t sid = command_u64(c, "sid", 0);
-    json_u64(out, "status",
-             command_find(c, "ctx") ? nrhost_functions_of(slot->host)->stream_close(plugin_ctx_of(c, slot->host), sid)
-                                    : nrhost_close_stream(slot->host, sid));
+    if (is_ctx_given(c, slot->host, out)) {
+        json_u64(out, "status", nrhost_functions_of(slot->host)->stream_close(plugin_ctx_of(c, slot->host), sid));
+    } else if (!out->failed) {
+        json_u64(out, "status", nrhost_close_stream(slot->host, sid));
+    }
     plugin_done(slot);
 }

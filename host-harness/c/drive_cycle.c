@@ -24,15 +24,19 @@ static const char *one_round(const command *c, const fields *f, const nrhost_opt
     return outcome == NRHOST_FRAME ? NULL : why;
 }
 
-/* cycle file= [n=200] [entry=] [layout=] fields…: RSS in KiB after each tenth of the rounds. */
+/* cycle file= [n=200] [entry=] [abi=] fields…: RSS in KiB after each tenth of the rounds. */
 void verb_cycle(const command *c, json *out) {
     char why[512];
     fields f;
     if (!fields_read(&f, c, out)) {
         return;
     }
-    const char *layout = command_text(c, "layout", "seed");
-    nrhost_options options = {.layout = layout[0] == 'r' ? NRHOST_SIX : NRHOST_SEED};
+    nrhost_options options = {0};
+    if (!nrhost_abi_named(command_text(c, "abi", "v1"), &options.abi)) {
+        json_fail(out, "there is no ABI %s: v1, v1-raw or v2", command_text(c, "abi", ""));
+        fields_free(&f);
+        return;
+    }
     uint64_t rounds = command_u64(c, "n", 200), tenth = rounds < 10 ? 1 : rounds / 10;
     json_open(out, "rss_kib", '[');
     for (uint64_t i = 1; i <= rounds; i++) {

@@ -135,6 +135,14 @@ bool fields_read(fields *f, const command *c, json *out) {
     return true;
 }
 
+void fields_resolve(fields *f, const command *c, nrhost *host) {
+    f->request.by_id = strcmp(command_text(c, "door", "handle"), "id") == 0;
+    if (f->request.by_id) {
+        bool given = command_find(c, "id") != NULL;
+        f->request.id = given ? (uint32_t)command_u64(c, "id", 0) : nrhost_resolve(host, f->request.entry);
+    }
+}
+
 void fields_free(fields *f) {
     free(f->headers);
     free(f->names);

@@ -11,15 +11,22 @@
 #endif
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* guards the list and the references */
+static pthread_cond_t left = PTHREAD_COND_INITIALIZER;   /* a caller did */
 static plugin_slot *slots;
 
-plugin_slot *plugin_find(const command *c, json *out) {
-    const char *name = command_text(c, "plugin", "main");
-    pthread_mutex_lock(&lock);
+/* With the lock held. */
+static plugin_slot *find(const char *name) {
     plugin_slot *slot = slots;
     while (slot != NULL && strcmp(slot->name, name) != 0) {
         slot = slot->next;
     }
+    return slot;
+}
+
+plugin_slot *plugin_find(const command *c, json *out) {
+    const char *name = command_text(c, "plugin", "main");
+    pthread_mutex_lock(&lock);
+    plugin_slot *slot = find(name);
     if (slot != NULL) {
         slot->references++;
     }
@@ -36,6 +43,7 @@ void plugin_done(plugin_slot *slot) {
     pthread_mutex_unlock(&lock);
     if (last) {
         nrhost_unload(slot->host);
+        free(slot->path);
         free(slot);
     }
 }
@@ -61,41 +69,93 @@ static void write_info(json *out, const nrhost *host) {
     json_u64(out, "plugin_ctx", (uint64_t)(uintptr_t)info->plugin_ctx);
 }
 
-/* load path= [plugin=] [layout=seed|raw] [ledger=0] [get_only=1]: `init` is its status, absent with get_only. */
-void verb_load(const command *c, json *out) {
-    char why[512];
-    nrhost_options options = {
-        .layout = strcmp(command_text(c, "layout", "seed"), "raw") == 0 ? NRHOST_SIX : NRHOST_SEED,
+/* Opens the file for a slot of its own; NULL after json_fail. */
+static plugin_slot *open_slot(const char *name, const char *path, const nrhost_options *options, json *out) {
+    char why[512] = "out of memory";
+    plugin_slot *slot = calloc(1, sizeof *slot);
+    if (slot != NULL) {
+        snprintf(slot->name, sizeof slot->name, "%s", name);
+        slot->options = *options;
+        slot->references = 1;
+        slot->path = strdup(path);
+        slot->host = slot->path != NULL ? nrhost_open(path, options, why, sizeof why) : NULL;
+    }
+    if (slot == NULL || slot->host == NULL) {
+        json_fail(out, "%s", why);
+        if (slot != NULL) {
+            free(slot->path);
+            free(slot);
+        }
+        return NULL;
+    }
+    return slot;
+}
+
+/* False after json_fail, the slot being gone; `init` is in the answer then. */
+static bool start(plugin_slot *slot, json *out) {
+    NrStatus status = nrhost_init(slot->host);
+    if (status == NR_OK) {
+        return true;
+    }
+    json_fail(out, "%s: init answered %s; the plugin's own words are on stderr", slot->path,
+              nrhost_status_name(status));
+    json_u64(out, "init", status);
+    plugin_done(slot);
+    return false;
+}
+
+static bool read_options(nrhost_options *options, const command *c, json *out) {
+    const char *abi = command_text(c, "abi", "v1");
+    uint64_t capacity = command_u64(c, "stream_capacity", NRHOST_STREAM_CAPACITY);
+    *options = (nrhost_options){
         .ledger = command_u64(c, "ledger", 1) != 0,
         .keep_dead_ctx = KEEP_DEAD_CTX,
+        .stream_capacity = capacity > 0 ? (size_t)capacity : NRHOST_UNBOUNDED,
+        .keep_owned = command_flag(c, "keep_owned"),
         .on_result = callback_on_result,
     };
-    plugin_slot *slot = calloc(1, sizeof *slot);
+    if (!nrhost_abi_named(abi, &options->abi)) {
+        json_fail(out, "there is no ABI %s: v1, v1-raw or v2", abi);
+        return false;
+    }
+    return true;
+}
+
+/*
+ * load path= [plugin=] [abi=v1|v1-raw|v2] [ledger=0] [get_only=1] [stream_capacity=64, 0: unbounded] [keep_owned=1]
+ * `init` is its status, absent with get_only; unless it is Ok nothing stays loaded.
+ */
+void verb_load(const command *c, json *out) {
+    static _Atomic uint64_t lineages;
+    nrhost_options options;
+    plugin_slot *slot = NULL;
+    if (read_options(&options, c, out)) {
+        slot = open_slot(command_text(c, "plugin", "main"), command_text(c, "path", ""), &options, out);
+    }
     if (slot == NULL) {
-        json_fail(out, "out of memory");
         return;
     }
-    snprintf(slot->name, sizeof slot->name, "%s", command_text(c, "plugin", "main"));
-    slot->references = 1;
-    slot->host = nrhost_open(command_text(c, "path", ""), &options, why, sizeof why);
-    if (slot->host == NULL) {
-        json_fail(out, "%s", why);
-        free(slot);
-        return;
-    }
+    slot->lineage = atomic_fetch_add(&lineages, 1) + 1;
     write_info(out, slot->host);
     if (!command_flag(c, "get_only")) {
-        NrStatus status = nrhost_init(slot->host);
-        json_u64(out, "init", status);
-        if (status != NR_OK) {
-            plugin_done(slot); /* shutdown follows a failed init too */
+        if (!start(slot, out)) {
             return;
         }
+        json_u64(out, "init", NR_OK);
     }
     pthread_mutex_lock(&lock);
     slot->next = slots;
     slots = slot;
     pthread_mutex_unlock(&lock);
+}
+
+bool is_ctx_given(const command *c, nrhost *host, json *out) {
+    bool given = command_find(c, "ctx") != NULL;
+    if (given && nrhost_functions_of(host)->v2 != NULL) {
+        json_fail(out, "ctx= is for v1: a v2 plugin is given no plugin_ctx");
+        return false;
+    }
+    return given;
 }
 
 void *plugin_ctx_of(const command *c, const nrhost *host) {
@@ -140,9 +200,10 @@ void verb_shutdown(const command *c, json *out) {
     if (slot == NULL) {
         return;
     }
-    if (command_find(c, "ctx") != NULL) {
+    if (is_ctx_given(c, slot->host, out)) {
         nrhost_functions_of(slot->host)->shutdown(plugin_ctx_of(c, slot->host));
-    } else {
+    } else if (!out->failed) {
+        atomic_store(&slot->stopping, true);
         nrhost_shutdown(slot->host);
     }
     json_u64(out, "late_sends", nrhost_late_sends());
@@ -150,26 +211,104 @@ void verb_shutdown(const command *c, json *out) {
 }
 
 /* A plugin that was never started, or is stopped already, gets no shutdown. */
-static void stop(nrhost *host) {
-    if (nrhost_ctx_of(host) != NULL) {
-        nrhost_shutdown(host);
+static void stop(plugin_slot *slot) {
+    atomic_store(&slot->stopping, true);
+    if (nrhost_ctx_of(slot->host) != NULL) {
+        nrhost_shutdown(slot->host);
     }
 }
 
-/* unload: shutdown unless done, dlclose. The answer holds the ledger's last word. */
+static void await_callers(plugin_slot *slot) {
+    pthread_mutex_lock(&lock);
+    while (slot->callers > 0) {
+        pthread_cond_wait(&left, &lock);
+    }
+    pthread_mutex_unlock(&lock);
+}
+
+plugin_slot *plugin_enter(const char *name, uint64_t lineage) {
+    pthread_mutex_lock(&lock);
+    plugin_slot *slot = find(name);
+    if (slot != NULL && slot->lineage == lineage) {
+        slot->references++;
+        slot->callers++;
+    } else {
+        slot = NULL;
+    }
+    pthread_mutex_unlock(&lock);
+    return slot;
+}
+
+void plugin_leave(plugin_slot *slot) {
+    pthread_mutex_lock(&lock);
+    slot->callers--;
+    pthread_cond_broadcast(&left);
+    pthread_mutex_unlock(&lock);
+    plugin_done(slot);
+}
+
+/* The list's reference passes from one to the other. False when the old one is in the list no more. */
+static bool replace(plugin_slot *old, plugin_slot *fresh) {
+    bool found = false;
+    pthread_mutex_lock(&lock);
+    for (plugin_slot **link = &slots; *link != NULL && !found; link = &(*link)->next) {
+        if (*link == old) {
+            fresh->next = old->next;
+            *link = fresh;
+            old->references--;
+            found = true;
+        }
+    }
+    pthread_mutex_unlock(&lock);
+    return found;
+}
+
+bool plugin_reload(const command *c, bool drain, json *broken, json *out) {
+    plugin_slot *old = plugin_find(c, out);
+    if (old == NULL) {
+        return false;
+    }
+    plugin_slot *fresh = open_slot(old->name, old->path, &old->options, out);
+    if (fresh == NULL || !start(fresh, out)) {
+        plugin_done(old);
+        return false;
+    }
+    fresh->lineage = old->lineage;
+    if (!replace(old, fresh)) {
+        json_fail(out, "%s was unloaded meanwhile", old->name);
+        plugin_done(fresh);
+        plugin_done(old);
+        return false;
+    }
+    if (drain) {
+        await_callers(old);
+    }
+    stop(old);
+    await_callers(old);
+    json_broken(broken, old->host);
+    calls_forget(old->host);
+    plugin_done(old);
+    return true;
+}
+
+/* unload: shutdown unless done, dlclose. `broken` is the ledger's last word, in words. */
 void verb_unload(const command *c, json *out) {
     plugin_slot *slot = plugin_find(c, out);
     if (slot == NULL) {
         return;
     }
     take_out(slot);
-    stop(slot->host);
+    stop(slot);
+    await_callers(slot);
     nrhost_report report;
     if (nrhost_ledger_report(slot->host, &report)) {
         json_report(out, "ledger", &report);
     }
-    calls_forget(slot->host);
     json_u64(out, "late_sends", nrhost_late_sends());
+    json_open(out, "broken", '[');
+    json_broken(out, slot->host);
+    json_close(out, ']');
+    calls_forget(slot->host);
     plugin_done(slot);
 }
 
@@ -178,73 +317,9 @@ void plugins_unload_all(void) {
         plugin_slot *slot = slots;
         take_out(slot);
         slot->references++;
-        stop(slot->host);
+        stop(slot);
+        await_callers(slot);
         calls_forget(slot->host);
-        plugin_done(slot);
-    }
-}
-
-void json_report(json *out, const char *key, const nrhost_report *report) {
-    json_open(out, key, '{');
-    json_bool(out, "clean", nrhost_report_clean(report));
-    json_u64(out, "accepted", report->accepted);
-    json_u64(out, "refused", report->refused);
-    json_u64(out, "replies", report->replies);
-    json_u64(out, "terminals", report->terminals);
-    json_u64(out, "open", report->open);
-    json_u64(out, "after_terminal", report->after_terminal);
-    json_u64(out, "after_refusal", report->after_refusal);
-    json_u64(out, "unknown", report->unknown);
-    json_u64(out, "overlaps", report->overlaps);
-    json_u64(out, "strangers", report->strangers);
-    json_u64(out, "bad_status", report->bad_status);
-    json_string(out, "first", report->first);
-    json_close(out, '}');
-}
-
-void verb_ledger(const command *c, json *out) {
-    plugin_slot *slot = plugin_find(c, out);
-    if (slot == NULL) {
-        return;
-    }
-    nrhost_report report;
-    if (nrhost_ledger_report(slot->host, &report)) {
-        json_report(out, "ledger", &report);
-        json_u64(out, "late_sends", nrhost_late_sends());
-    } else {
-        json_fail(out, "%s was loaded with ledger=0", slot->name);
-    }
-    plugin_done(slot);
-}
-
-void verb_ledger_reset(const command *c, json *out) {
-    plugin_slot *slot = plugin_find(c, out);
-    if (slot != NULL) {
-        nrhost_ledger_reset(slot->host);
-        plugin_done(slot);
-    }
-}
-
-/* state_get sid= key= */
-void verb_state_get(const command *c, json *out) {
-    plugin_slot *slot = plugin_find(c, out);
-    if (slot == NULL) {
-        return;
-    }
-    nrhost_frame value;
-    NrStr key = nrhost_str(command_text(c, "key", ""));
-    bool found = nrhost_state_get(slot->host, command_u64(c, "sid", 0), key, &value);
-    json_bool(out, "found", found);
-    json_hex(out, "value", value.data, value.len);
-    nrhost_frame_free(&value);
-    plugin_done(slot);
-}
-
-/* state_count [sid=] */
-void verb_state_count(const command *c, json *out) {
-    plugin_slot *slot = plugin_find(c, out);
-    if (slot != NULL) {
-        json_u64(out, "count", nrhost_state_count(slot->host, command_u64(c, "sid", 0)));
         plugin_done(slot);
     }
 }

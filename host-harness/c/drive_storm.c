@@ -186,8 +186,13 @@ static bool run_waves(storm *s, size_t threads, size_t waves, size_t stack, json
 /*
  * storm calls=N [threads=8] [waves=1] [window=64] [body_size=64] [stack=] [check=echo]
  *       [unary=ENTRY] [raw=ENTRY] [fast=ENTRY] [stream=ENTRY]
+ * With entry= it is the storm of drive_callers.c.
  */
 void verb_storm(const command *c, json *out) {
+    if (command_find(c, "entry") != NULL) {
+        verb_storm_entry(c, out);
+        return;
+    }
     plugin_slot *slot = plugin_find(c, out);
     if (slot == NULL) {
         return;

@@ -26,12 +26,20 @@ typedef struct nrhost_state {
     uint8_t bytes[]; /* key, then value */
 } nrhost_state;
 
+/* A reply on its way. Its frame's bytes follow it, or are the plugin's own. */
 typedef struct nrhost_arrival {
     struct nrhost_arrival *next;
-    NrStatus status;
-    size_t len;
-    uint8_t data[];
+    nrhost_frame frame;
+    uint8_t bytes[];
 } nrhost_arrival;
+
+/* Memory lent to the plugin; its own once the lease is over. Abandoned when no call or slot has its token any more. */
+typedef struct nrhost_lease {
+    struct nrhost_lease *next;
+    uint64_t token;
+    uint64_t cap;
+    nrhost_arrival *arrival;
+} nrhost_lease;
 
 struct nrhost_call {
     nrhost *host;
@@ -40,11 +48,13 @@ struct nrhost_call {
     atomic_int references; /* one of the table's, one of the caller's, one of each send in progress */
     nrhost_call *next;     /* guarded by the shard */
     nrhost_state *states;  /* guarded by the shard; gone with the terminal reply */
+    uint64_t lease;        /* guarded by the shard; the token of the one that is out, 0 for none */
 
     pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t arrived;
     nrhost_arrival *first;
     nrhost_arrival *last;
+    size_t waiting; /* arrivals, and those room was made for */
     bool finished;
 };
 
@@ -54,6 +64,7 @@ typedef struct nrhost_shard {
     nrhost_call **buckets;
     size_t bucket_count; /* a power of two, or 0 */
     size_t calls;
+    nrhost_lease *leases; /* of the shard's sids */
 } nrhost_shard;
 
 /*
@@ -66,20 +77,42 @@ typedef struct nrhost_slot {
     bool filled;
     nrhost_frame *reply;
     nrhost_state *states;
+    uint64_t lease; /* as a call's */
     struct nrhost_slot *outer;
 } nrhost_slot;
 
 typedef struct nrhost_ledger nrhost_ledger;
 typedef struct nrhost_record nrhost_record;
 
+/* All that depends on the ABI: each has a front of its own, and nothing else asks which one it is. */
+typedef struct nrhost_front {
+    const char *name;
+    const char *symbol; /* the function that gives NrPluginInfo */
+    uint32_t version;
+    bool shutdown_after_failed_init;
+    bool offers_state;
+    bool tells_drops;    /* a dropped receiver is a stream_close */
+    bool answers_sends;  /* send_result has an answer, so that streams can be bounded */
+    NrStatus handle_max; /* the highest status that handle and stream_data may return */
+    const void *host_vtable;
+    bool (*take_functions)(nrhost *host); /* false: one is missing */
+    NrStatus (*init)(nrhost *host, void *host_ctx, const void *host_vtable);
+    NrStatus (*handle)(nrhost *host, const nrhost_request *request, uint64_t sid);
+    void (*shutdown)(nrhost *host);
+    NrStatus (*stream_data)(nrhost *host, uint64_t sid, NrBytes data);
+    NrStatus (*stream_close)(nrhost *host, uint64_t sid);
+} nrhost_front;
+
 struct nrhost {
     void *image;
     const NrPluginInfo *info;
-    nrhost_layout layout;
+    const nrhost_front *front;
     nrhost_functions plugin;
+    size_t stream_capacity; /* NRHOST_UNBOUNDED: none */
     nrhost_options options;
     _Atomic(nrhost_ctx *) ctx; /* set by init, taken by shutdown */
     atomic_int shutting;       /* shutdown calls in progress */
+    atomic_bool owes_shutdown;
     _Atomic uint64_t next_sid;
     nrhost_ledger *ledger; /* NULL when off */
     nrhost_shard shards[NRHOST_SHARDS];
@@ -99,10 +132,40 @@ NRHOST_INTERNAL nrhost_call *nrhost_table_find(nrhost_shard *shard, uint64_t sid
 /* With the shard locked: false when the call was no longer in the table. The table's reference passes to the caller. */
 NRHOST_INTERNAL bool nrhost_table_remove(nrhost_shard *shard, nrhost_call *call);
 NRHOST_INTERNAL void nrhost_call_unref(nrhost_call *call);
-NRHOST_INTERNAL void nrhost_call_deliver(nrhost_call *call, NrStatus status, NrBytes payload, bool terminal);
+/* Room for one more arrival; false when the receiver has not taken enough. */
+NRHOST_INTERNAL bool nrhost_call_reserve(nrhost_call *call);
+/* Takes the arrival. Room was reserved. */
+NRHOST_INTERNAL void nrhost_call_deliver(nrhost_call *call, nrhost_arrival *arrival, bool terminal);
+
+/* front_v1.c, front_v2.c */
+NRHOST_INTERNAL extern const nrhost_front nrhost_front_v1, nrhost_front_v1_raw, nrhost_front_v2;
+
+/* results_v1.c, results_v2.c */
+NRHOST_INTERNAL extern const NrHostVTable nrhost_vtable_v1;
+NRHOST_INTERNAL extern const NrHostVTableV2 nrhost_vtable_v2;
+
+/* arrivals.c: the ABI has no answer for a host without memory, so without memory these end the process. */
+NRHOST_INTERNAL nrhost_arrival *nrhost_arrival_copy(uint64_t sid, NrStatus status, NrBytes payload);
+NRHOST_INTERNAL nrhost_arrival *nrhost_arrival_owned(uint64_t sid, NrStatus status, NrOwnedBytes payload);
+/* Room for `cap` bytes; NULL without memory. */
+NRHOST_INTERNAL nrhost_arrival *nrhost_arrival_room(uint64_t cap);
+/* Takes the arrival; the frame is the caller's. */
+NRHOST_INTERNAL nrhost_frame nrhost_arrival_open(nrhost_arrival *arrival);
+NRHOST_INTERNAL void nrhost_arrival_free(nrhost_arrival *arrival);
+
+/* leases.c */
+NRHOST_INTERNAL NrBufferLease nrhost_lease_out(nrhost *host, uint64_t sid, uint64_t capacity);
+/* Ends the lease. With *live its memory, `len` bytes of it set, is the caller's to deliver. NULL without *live: there is
+ * no such lease, or not so much room, and nothing has changed. NULL with *live false and *abandoned: given up long ago. */
+NRHOST_INTERNAL nrhost_arrival *nrhost_lease_back(nrhost *host, uint64_t sid, uint64_t token, uint64_t len,
+                                                  bool *abandoned);
+NRHOST_INTERNAL void nrhost_leases_free(nrhost *host);
 
 /* results.c */
-NRHOST_INTERNAL extern const NrHostVTable nrhost_vtable;
+/* What send_result does once it has the bytes. Takes the arrival when the answer is Ok. */
+NRHOST_INTERNAL NrStatus nrhost_take(nrhost *host, uint64_t sid, nrhost_arrival *arrival);
+/* This thread's slot when it waits for that sid, else NULL. */
+NRHOST_INTERNAL nrhost_slot *nrhost_slot_of(const nrhost *host, uint64_t sid);
 NRHOST_INTERNAL extern _Thread_local nrhost_slot *nrhost_slots;
 /* The host behind a host_ctx; NULL, and counted as late, when that host was shut down (see keep_dead_ctx). */
 NRHOST_INTERNAL nrhost *nrhost_of_ctx(void *host_ctx);
@@ -124,15 +187,19 @@ NRHOST_INTERNAL void nrhost_ctx_publish(nrhost_ctx *ctx);
 NRHOST_INTERNAL void nrhost_ctx_retire(nrhost_ctx *ctx, bool keep);
 
 /* ledger.c */
-NRHOST_INTERNAL nrhost_ledger *nrhost_ledger_new(void);
+NRHOST_INTERNAL nrhost_ledger *nrhost_ledger_new(const nrhost_front *front);
 NRHOST_INTERNAL void nrhost_ledger_free(nrhost_ledger *ledger);
 NRHOST_INTERNAL nrhost_record *nrhost_ledger_call(nrhost_ledger *ledger, uint64_t sid, nrhost_kind kind);
 NRHOST_INTERNAL void nrhost_ledger_returned(nrhost_ledger *ledger, uint64_t sid, nrhost_record *record,
                                             NrStatus status);
-/* `inside` is the sid whose handle this thread is in, 0 for none. */
-NRHOST_INTERNAL nrhost_record *nrhost_ledger_send_begins(nrhost_ledger *ledger, uint64_t sid, NrStatus status,
+/* `inside` is the sid whose handle this thread is in, 0 for none. Reads the frame during the call. */
+NRHOST_INTERNAL nrhost_record *nrhost_ledger_send_begins(nrhost_ledger *ledger, uint64_t sid, const nrhost_frame *frame,
                                                          uint64_t inside);
-NRHOST_INTERNAL void nrhost_ledger_send_ends(nrhost_ledger *ledger, uint64_t sid, nrhost_record *record);
-NRHOST_INTERNAL void nrhost_ledger_status(nrhost_ledger *ledger, uint64_t sid, NrStatus status);
+/* With Backpressure the frame counts as not sent: it is read again. */
+NRHOST_INTERNAL void nrhost_ledger_send_ends(nrhost_ledger *ledger, uint64_t sid, nrhost_record *record,
+                                             NrStatus answer, const nrhost_frame *frame);
+/* A terminal frame that was refused to the end has nowhere to go any more: its call is over. */
+NRHOST_INTERNAL void nrhost_ledger_shut(nrhost_ledger *ledger);
+NRHOST_INTERNAL void nrhost_ledger_status(nrhost_ledger *ledger, uint64_t sid, NrStatus status, NrStatus highest);
 
 #endif /* NRHOST_INTERNAL_H */

@@ -23,6 +23,11 @@ struct nrhost_record {
     uint32_t sending;
     uint8_t kind;
     bool terminal;
+    bool told;    /* a send was answered Invalid: the plugin knows that nothing more is wanted */
+    bool refused; /* the last send was answered Backpressure: what follows is of that frame */
+    NrStatus refused_status;
+    size_t refused_len;
+    uint64_t refused_hash;
 };
 
 typedef struct page {
@@ -31,17 +36,19 @@ typedef struct page {
 } page;
 
 struct nrhost_ledger {
+    const nrhost_front *front;
     page pages[PAGES];
     pthread_mutex_t lock; /* guards `sum`; taken while a page is locked */
     nrhost_report sum;
 };
 
-nrhost_ledger *nrhost_ledger_new(void) {
+nrhost_ledger *nrhost_ledger_new(const nrhost_front *front) {
     nrhost_ledger *ledger = aligned_alloc(_Alignof(nrhost_ledger), sizeof *ledger);
     if (ledger == NULL) {
         return NULL;
     }
     memset(ledger, 0, sizeof *ledger);
+    ledger->front = front;
     pthread_mutex_init(&ledger->lock, NULL);
     for (size_t i = 0; i < PAGES; i++) {
         pthread_mutex_init(&ledger->pages[i].lock, NULL);
@@ -65,6 +72,12 @@ static void add(nrhost_ledger *ledger, uint64_t *counter) {
     pthread_mutex_unlock(&ledger->lock);
 }
 
+static void subtract(nrhost_ledger *ledger, uint64_t *counter) {
+    pthread_mutex_lock(&ledger->lock);
+    (*counter)--;
+    pthread_mutex_unlock(&ledger->lock);
+}
+
 __attribute__((format(printf, 3, 4))) static void broken(nrhost_ledger *ledger, uint64_t *counter, const char *format,
                                                          ...) {
     va_list arguments;
@@ -78,9 +91,11 @@ __attribute__((format(printf, 3, 4))) static void broken(nrhost_ledger *ledger, 
     va_end(arguments);
 }
 
-void nrhost_ledger_status(nrhost_ledger *ledger, uint64_t sid, NrStatus status) {
-    if (status > NR_STREAM_END) {
-        broken(ledger, &ledger->sum.bad_status, "sid %llu: status %u is none of v1's", (unsigned long long)sid, status);
+/* Beside the four that mean an error or an end in every ABI, only the highest a function may return is one more. */
+void nrhost_ledger_status(nrhost_ledger *ledger, uint64_t sid, NrStatus status, NrStatus highest) {
+    if (status > NR_STREAM_END && status != highest) {
+        broken(ledger, &ledger->sum.bad_status, "sid %llu: status %u is not ABI %s's there", (unsigned long long)sid,
+               status, ledger->front->name);
     }
 }
 
@@ -104,7 +119,7 @@ nrhost_record *nrhost_ledger_call(nrhost_ledger *ledger, uint64_t sid, nrhost_ki
 }
 
 void nrhost_ledger_returned(nrhost_ledger *ledger, uint64_t sid, nrhost_record *record, NrStatus status) {
-    nrhost_ledger_status(ledger, sid, status);
+    nrhost_ledger_status(ledger, sid, status, ledger->front->handle_max);
     page *p = lock_page(ledger, sid);
     record->returned = status;
     if (status == NR_OK) {
@@ -137,29 +152,58 @@ static nrhost_record *owner(page *p, uint64_t sid) {
     return newest;
 }
 
-nrhost_record *nrhost_ledger_send_begins(nrhost_ledger *ledger, uint64_t sid, NrStatus status, uint64_t inside) {
+/* FNV-1a: enough to tell whether a frame has come again. */
+static uint64_t hash_of(const nrhost_frame *frame) {
+    uint64_t hash = 0xcbf29ce484222325u;
+    for (size_t i = 0; i < frame->len; i++) {
+        hash = (hash ^ frame->data[i]) * 0x100000001b3u;
+    }
+    return hash;
+}
+
+/* A refused frame comes again before any other; or the plugin gives the stream up with Err, since it cannot wait. */
+static bool is_in_order(const nrhost_record *record, const nrhost_frame *frame) {
+    return !record->refused || frame->status == NR_ERR ||
+           (frame->status == record->refused_status && frame->len == record->refused_len &&
+            hash_of(frame) == record->refused_hash);
+}
+
+/* With the page locked. */
+static void count_reply(nrhost_ledger *ledger, nrhost_record *record, const nrhost_frame *frame) {
+    unsigned long long shown = record->sid;
+    add(ledger, &ledger->sum.replies);
+    record->replies++;
+    if (record->sending++ > 0) {
+        broken(ledger, &ledger->sum.overlaps, "sid %llu: two sends at the same time", shown);
+    }
+    if (!is_in_order(record, frame)) {
+        broken(ledger, &ledger->sum.reordered, "sid %llu: another frame than the one that was not taken", shown);
+    }
+    record->refused = false;
+    if (record->told) {
+        broken(ledger, &ledger->sum.after_invalid, "sid %llu: sent again after the host had answered Invalid", shown);
+    } else if (record->terminal) {
+        broken(ledger, &ledger->sum.after_terminal, "sid %llu: reply %u came after the terminal one", shown,
+               record->replies);
+    } else if (record->returned != NR_OK && record->returned != PENDING) {
+        broken(ledger, &ledger->sum.after_refusal, "sid %llu: a reply, though handle had answered %s", shown,
+               nrhost_status_name(record->returned));
+    } else if (nrhost_is_terminal((nrhost_kind)record->kind, frame->status)) {
+        record->terminal = true;
+        add(ledger, &ledger->sum.terminals);
+    }
+}
+
+nrhost_record *nrhost_ledger_send_begins(nrhost_ledger *ledger, uint64_t sid, const nrhost_frame *frame,
+                                         uint64_t inside) {
     unsigned long long shown = sid;
-    nrhost_ledger_status(ledger, sid, status);
+    nrhost_ledger_status(ledger, sid, frame->status, NR_STREAM_END);
     page *p = lock_page(ledger, sid);
     nrhost_record *record = owner(p, sid);
     if (record == NULL) {
         broken(ledger, &ledger->sum.unknown, "sid %llu: a reply for a sid never used", shown);
     } else {
-        add(ledger, &ledger->sum.replies);
-        record->replies++;
-        if (record->sending++ > 0) {
-            broken(ledger, &ledger->sum.overlaps, "sid %llu: two sends at the same time", shown);
-        }
-        if (record->terminal) {
-            broken(ledger, &ledger->sum.after_terminal, "sid %llu: reply %u came after the terminal one", shown,
-                   record->replies);
-        } else if (record->returned != NR_OK && record->returned != PENDING) {
-            broken(ledger, &ledger->sum.after_refusal, "sid %llu: a reply, though handle had answered %s", shown,
-                   nrhost_status_name(record->returned));
-        } else if (nrhost_is_terminal((nrhost_kind)record->kind, status)) {
-            record->terminal = true;
-            add(ledger, &ledger->sum.terminals);
-        }
+        count_reply(ledger, record, frame);
     }
     if (inside != 0 && inside != sid) {
         broken(ledger, &ledger->sum.strangers, "sid %llu: sent by a thread inside a call of sid %llu", shown,
@@ -169,10 +213,42 @@ nrhost_record *nrhost_ledger_send_begins(nrhost_ledger *ledger, uint64_t sid, Nr
     return record;
 }
 
-void nrhost_ledger_send_ends(nrhost_ledger *ledger, uint64_t sid, nrhost_record *record) {
+/* With the page locked: the frame was not taken, so it was never sent. Only streams meet it, and only when open. */
+static void take_back(nrhost_ledger *ledger, nrhost_record *record, const nrhost_frame *frame) {
+    record->replies--;
+    subtract(ledger, &ledger->sum.replies);
+    if (nrhost_is_terminal((nrhost_kind)record->kind, frame->status)) {
+        record->terminal = false;
+        subtract(ledger, &ledger->sum.terminals);
+    }
+    record->refused = true;
+    record->refused_status = frame->status;
+    record->refused_len = frame->len;
+    record->refused_hash = hash_of(frame);
+    add(ledger, &ledger->sum.backpressure);
+}
+
+void nrhost_ledger_send_ends(nrhost_ledger *ledger, uint64_t sid, nrhost_record *record, NrStatus answer,
+                             const nrhost_frame *frame) {
     page *p = lock_page(ledger, sid);
     record->sending--;
+    if (answer == NR_BACKPRESSURE) {
+        take_back(ledger, record, frame);
+    } else if (answer == NR_INVALID) {
+        record->told = true;
+        if (!record->terminal) {
+            record->terminal = true;
+            add(ledger, &ledger->sum.terminals);
+        }
+    }
     pthread_mutex_unlock(&p->lock);
+}
+
+static void end_refused(nrhost_ledger *ledger, nrhost_record *record) {
+    if (record->refused && !record->terminal && record->refused_status != NR_OK) {
+        record->terminal = true;
+        add(ledger, &ledger->sum.terminals);
+    }
 }
 
 bool nrhost_ledger_report(nrhost *host, nrhost_report *report) {
@@ -200,6 +276,19 @@ bool nrhost_ledger_report(nrhost *host, nrhost_report *report) {
 
 bool nrhost_report_clean(const nrhost_report *report) {
     return report->open == 0 && report->first[0] == '\0';
+}
+
+void nrhost_ledger_shut(nrhost_ledger *ledger) {
+    for (size_t i = 0; i < PAGES; i++) {
+        page *p = &ledger->pages[i];
+        pthread_mutex_lock(&p->lock);
+        for (size_t b = 0; b < PAGE_BUCKETS; b++) {
+            for (nrhost_record *record = p->buckets[b]; record != NULL; record = record->next) {
+                end_refused(ledger, record);
+            }
+        }
+        pthread_mutex_unlock(&p->lock);
+    }
 }
 
 /* Frees the records that are over, or all of them. */

@@ -13,50 +13,44 @@ static void ignore_sigpipe(void) {
     signal(SIGPIPE, SIG_IGN);
 }
 
-/*
- * Unchecked by AddressSanitizer: a host told the wrong layout reads one slot past a table of five. The released
- * six-function hosts do the same, and tests load plugins that way on purpose.
- */
-__attribute__((no_sanitize("address"))) static bool take_functions(nrhost *host) {
-    nrhost_functions *plugin = &host->plugin;
-    plugin->plugin_ctx = host->info->plugin_ctx;
-    if (host->layout == NRHOST_SEED) {
-        const NrPluginVTable *table = host->info->vtable;
-        plugin->init = table->init;
-        plugin->handle = table->handle;
-        plugin->shutdown = table->shutdown;
-        plugin->stream_data = table->stream_data;
-        plugin->stream_close = table->stream_close;
-    } else {
-        const NrPluginVTableRaw *table = host->info->vtable;
-        plugin->init = table->init;
-        plugin->handle = table->handle;
-        plugin->handle_raw = table->handle_raw;
-        plugin->shutdown = table->shutdown;
-        plugin->stream_data = table->stream_data;
-        plugin->stream_close = table->stream_close;
-        if (plugin->handle_raw == NULL) {
-            return false;
-        }
-    }
-    return plugin->init && plugin->handle && plugin->shutdown;
+static const nrhost_front *const fronts[] = {
+    [NRHOST_V1] = &nrhost_front_v1,
+    [NRHOST_V1_RAW] = &nrhost_front_v1_raw,
+    [NRHOST_V2] = &nrhost_front_v2,
+};
+
+const char *nrhost_abi_name(nrhost_abi abi) {
+    return fronts[abi]->name;
 }
 
-static const char *check_info(nrhost *host) {
+bool nrhost_abi_named(const char *name, nrhost_abi *abi) {
+    for (nrhost_abi i = NRHOST_V1; i <= NRHOST_V2; i++) {
+        if (strcmp(fronts[i]->name, name) == 0) {
+            *abi = i;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Writes what is wrong with what get_plugin gave. */
+static bool check_info(nrhost *host, char *why, size_t why_size) {
     const NrPluginInfo *info = host->info;
+    const nrhost_front *front = host->front;
     if (info == NULL) {
-        return NR_GET_PLUGIN_V1_SYMBOL " returned NULL";
+        snprintf(why, why_size, "%s returned NULL", front->symbol);
+    } else if (info->abi_version != front->version) {
+        snprintf(why, why_size, "its abi_version is %u, not %u", info->abi_version, front->version);
+    } else if (info->struct_size < sizeof(NrPluginInfo)) {
+        snprintf(why, why_size, "its NrPluginInfo has %u bytes, not %zu", info->struct_size, sizeof(NrPluginInfo));
+    } else if (info->vtable == NULL) {
+        snprintf(why, why_size, "it has no table of functions");
+    } else if (!front->take_functions(host)) {
+        snprintf(why, why_size, "its table of functions has a gap: is it a plugin of ABI %s?", front->name);
+    } else {
+        return true;
     }
-    if (info->abi_version != NR_ABI_V1) {
-        return "its abi_version is not 1";
-    }
-    if (info->struct_size < sizeof(NrPluginInfo)) {
-        return "its NrPluginInfo is smaller than ABI v1's";
-    }
-    if (info->vtable == NULL) {
-        return "it has no table of functions";
-    }
-    return take_functions(host) ? NULL : "its table of functions has a gap: is the layout right?";
+    return false;
 }
 
 nrhost *nrhost_open(const char *path, const nrhost_options *options, char *why, size_t why_size) {
@@ -69,8 +63,11 @@ nrhost *nrhost_open(const char *path, const nrhost_options *options, char *why, 
     memset(host, 0, sizeof *host);
     if (options != NULL) {
         host->options = *options;
-        host->layout = options->layout;
     }
+    host->front = fronts[host->options.abi];
+    host->stream_capacity = !host->front->answers_sends          ? NRHOST_UNBOUNDED
+                            : host->options.stream_capacity == 0 ? NRHOST_STREAM_CAPACITY
+                                                                 : host->options.stream_capacity;
     atomic_init(&host->next_sid, 1);
     nrhost_table_init(host);
 
@@ -80,18 +77,19 @@ nrhost *nrhost_open(const char *path, const nrhost_options *options, char *why, 
         goto fail;
     }
     NrGetPluginFn get_plugin;
-    *(void **)&get_plugin = dlsym(host->image, NR_GET_PLUGIN_V1_SYMBOL);
+    *(void **)&get_plugin = dlsym(host->image, host->front->symbol);
     if (get_plugin == NULL) {
-        snprintf(why, why_size, "%s: no symbol " NR_GET_PLUGIN_V1_SYMBOL "; is it a nylon-ring v1 plugin?", path);
+        snprintf(why, why_size, "%s: no symbol %s; is it a nylon-ring %s plugin?", path, host->front->symbol,
+                 host->front->name);
         goto fail;
     }
     host->info = get_plugin();
-    const char *fault = check_info(host);
-    if (fault != NULL) {
+    char fault[128];
+    if (!check_info(host, fault, sizeof fault)) {
         snprintf(why, why_size, "%s: %s", path, fault);
         goto fail;
     }
-    if (host->options.ledger && (host->ledger = nrhost_ledger_new()) == NULL) {
+    if (host->options.ledger && (host->ledger = nrhost_ledger_new(host->front)) == NULL) {
         snprintf(why, why_size, "%s: out of memory", path);
         goto fail;
     }
@@ -106,22 +104,50 @@ fail:
     return NULL;
 }
 
-NrStatus nrhost_init(nrhost *host) {
-    if (host->options.vtable != NULL) {
-        return host->plugin.init(host->plugin.plugin_ctx, host->options.host_ctx, host->options.vtable);
-    }
-    nrhost_ctx *ctx = atomic_load(&host->ctx);
-    if (ctx == NULL) {
-        ctx = malloc(sizeof *ctx);
-        if (ctx == NULL) {
-            return NR_ERR;
-        }
+static nrhost_ctx *make_ctx(nrhost *host) {
+    nrhost_ctx *ctx = malloc(sizeof *ctx);
+    if (ctx != NULL) {
+        *ctx = (nrhost_ctx){.host = host};
         atomic_init(&ctx->magic, NRHOST_CTX_LIVE);
-        ctx->host = host;
-        nrhost_ctx_publish(ctx);
+        if (host->front->offers_state) {
+            nrhost_ctx_publish(ctx);
+        }
         atomic_store(&host->ctx, ctx);
     }
-    return host->plugin.init(host->plugin.plugin_ctx, ctx, &nrhost_vtable);
+    return ctx;
+}
+
+/* Nothing of the plugin's uses the host any more. */
+static void retire(nrhost *host) {
+    nrhost_ctx *ctx = atomic_exchange(&host->ctx, NULL);
+    if (ctx != NULL) {
+        nrhost_ctx_retire(ctx, host->options.keep_dead_ctx);
+    }
+    nrhost_leases_free(host);
+    if (host->ledger != NULL) {
+        nrhost_ledger_shut(host->ledger);
+    }
+}
+
+NrStatus nrhost_init(nrhost *host) {
+    const nrhost_front *front = host->front;
+    bool first = !atomic_load(&host->owes_shutdown);
+    NrStatus status;
+    if (host->options.vtable != NULL) {
+        status = front->init(host, host->options.host_ctx, host->options.vtable);
+    } else {
+        nrhost_ctx *ctx = atomic_load(&host->ctx);
+        if (ctx == NULL && (ctx = make_ctx(host)) == NULL) {
+            return NR_ERR;
+        }
+        status = front->init(host, ctx, front->host_vtable);
+    }
+    if (status == NR_OK || front->shutdown_after_failed_init) {
+        atomic_store(&host->owes_shutdown, true);
+    } else if (first) {
+        retire(host);
+    }
+    return status;
 }
 
 nrhost *nrhost_load(const char *path, const nrhost_options *options, char *why, size_t why_size) {
@@ -135,32 +161,29 @@ nrhost *nrhost_load(const char *path, const nrhost_options *options, char *why, 
     }
     snprintf(why, why_size, "%s: init answered %s; the plugin's own words are on stderr", path,
              nrhost_status_name(status));
-    nrhost_shutdown(host);
     nrhost_unload(host);
     return NULL;
 }
 
 void nrhost_shutdown(nrhost *host) {
+    atomic_store(&host->owes_shutdown, false);
     atomic_fetch_add(&host->shutting, 1);
     nrhost_end_sends_below(host);
     uint64_t outer = nrhost_set_inside(0); /* shutdown answers every call, not one */
-    host->plugin.shutdown(host->plugin.plugin_ctx);
+    host->front->shutdown(host);
     nrhost_set_inside(outer);
-    if (atomic_fetch_sub(&host->shutting, 1) != 1) {
-        return; /* another call is still inside, and may send until it returns */
-    }
-    nrhost_ctx *ctx = atomic_exchange(&host->ctx, NULL);
-    if (ctx != NULL) {
-        nrhost_ctx_retire(ctx, host->options.keep_dead_ctx);
+    if (atomic_fetch_sub(&host->shutting, 1) == 1) {
+        retire(host); /* else another call is still inside, and may send until it returns */
     }
 }
 
 void nrhost_unload(nrhost *host) {
-    if (atomic_load(&host->ctx) != NULL || host->options.vtable != NULL) {
+    if (atomic_load(&host->owes_shutdown)) {
         nrhost_shutdown(host);
     }
     dlclose(host->image);
     nrhost_table_free(host);
+    nrhost_leases_free(host);
     nrhost_ledger_free(host->ledger);
     free(host);
 }
@@ -169,8 +192,8 @@ const NrPluginInfo *nrhost_info(const nrhost *host) {
     return host->info;
 }
 
-nrhost_layout nrhost_layout_of(const nrhost *host) {
-    return host->layout;
+nrhost_abi nrhost_abi_of(const nrhost *host) {
+    return host->options.abi;
 }
 
 nrhost_functions *nrhost_functions_of(nrhost *host) {

@@ -1,5 +1,5 @@
 /*
- * A nylon-ring v1 host in C: load a plugin, call its entries, read what it answers.
+ * A nylon-ring host in C, for ABI v1 and v2: load a plugin, call its entries, read what it answers.
  *
  *   char why[256];
  *   nrhost *host = nrhost_load("./plugin.so", NULL, why, sizeof why);
@@ -17,18 +17,26 @@
 #include <stdbool.h>
 #include <stdio.h>
 
-#include "nylon_ring_v1.h"
+#include "nylon_ring_v2.h"
 
 typedef struct nrhost nrhost;
 
-/* Which functions a v1 plugin's table holds; nothing at run time tells the two apart. */
-typedef enum nrhost_layout {
-    NRHOST_SEED, /* five functions */
-    NRHOST_SIX,  /* six: handle_raw between handle and shutdown */
-} nrhost_layout;
+/* What a plugin is asked for. Nothing at run time tells the two layouts of v1 apart. */
+typedef enum nrhost_abi {
+    NRHOST_V1,     /* five functions */
+    NRHOST_V1_RAW, /* six: handle_raw between handle and shutdown */
+    NRHOST_V2,
+} nrhost_abi;
+
+/* "v1", "v1-raw", "v2". The second is false for any other name. */
+const char *nrhost_abi_name(nrhost_abi abi);
+bool nrhost_abi_named(const char *name, nrhost_abi *abi);
+
+#define NRHOST_STREAM_CAPACITY 64u /* as the released v2 hosts have it */
+#define NRHOST_UNBOUNDED SIZE_MAX
 
 typedef struct nrhost_options {
-    nrhost_layout layout;
+    nrhost_abi abi;
     bool ledger; /* keep the record that nrhost_ledger_report reads; costs a lock for each call and reply */
 
     /*
@@ -37,35 +45,44 @@ typedef struct nrhost_options {
      */
     bool keep_dead_ctx;
 
+    /* v2: frames a stream may have waiting for its receiver; the next is answered Backpressure. 0: the usual. */
+    size_t stream_capacity;
+
+    /*
+     * v2: what comes through send_result_owned stays where it is, and is released with its frame, which may be after
+     * nrhost_unload. Without, the host copies and releases at once.
+     */
+    bool keep_owned;
+
     /* Runs inside send_result once the reply is delivered, on the plugin's thread. May be NULL. */
     void (*on_result)(void *user, nrhost *host, uint64_t sid, NrStatus status);
     void *user;
 
     /* Replaces the library's own send_result and context: for benchmarks that measure the plugin alone. */
-    const NrHostVTable *vtable;
+    const void *vtable; /* NrHostVTable, NrHostVTableV2 */
     void *host_ctx;
 } nrhost_options;
 
 /*
  * Opens the file and asks it for an instance, without init. NULL with one line in `why` when the file is no
- * v1 plugin. `options` may be NULL. The first call makes the process ignore SIGPIPE.
+ * plugin of that ABI. `options` may be NULL. The first call makes the process ignore SIGPIPE.
  */
 nrhost *nrhost_open(const char *path, const nrhost_options *options, char *why, size_t why_size);
 
-/* Calls the plugin's `init`, and gives back its status. */
+/* Calls the plugin's `init`, and gives back its status. A v1 plugin is shut down even after a failed one, a v2 one not. */
 NrStatus nrhost_init(nrhost *host);
 
-/* nrhost_open and nrhost_init; a plugin that refuses is shut down and closed, and NULL comes back. */
+/* nrhost_open and nrhost_init; a plugin that refuses is unloaded, and NULL comes back. */
 nrhost *nrhost_load(const char *path, const nrhost_options *options, char *why, size_t why_size);
 
 /* Calls the plugin's `shutdown`, and frees host_ctx when the last such call in progress has returned. */
 void nrhost_shutdown(nrhost *host);
 
-/* Shuts down unless that is done, closes the file, frees the host. Takes `host`. */
+/* Shuts down where that is due, closes the file, frees the host. Takes `host`. */
 void nrhost_unload(nrhost *host);
 
 const NrPluginInfo *nrhost_info(const nrhost *host);
-nrhost_layout nrhost_layout_of(const nrhost *host);
+nrhost_abi nrhost_abi_of(const nrhost *host);
 
 /* The plugin's functions, for callers that need no bookkeeping. Borrowed from the loaded file. */
 typedef struct nrhost_functions {
@@ -76,6 +93,7 @@ typedef struct nrhost_functions {
     NrShutdownFn shutdown;
     NrStreamDataFn stream_data;
     NrStreamCloseFn stream_close;
+    const NrPluginVTableV2 *v2; /* then all above are NULL */
 } nrhost_functions;
 
 /* Writable: a test may pass another plugin_ctx than the plugin's own. */
@@ -97,13 +115,23 @@ typedef struct nrhost_request {
     NrBytes payload;
     uint64_t sid; /* 0: the host picks the next */
     nrhost_kind kind;
-    bool raw; /* by handle_raw where the plugin has one, else by handle without metadata */
+    bool raw;    /* v1: by handle_raw where the plugin has one, else by handle without metadata */
+    bool by_id;  /* v2: by handle_by_id with `id` */
+    uint32_t id; /* what nrhost_resolve gave for `entry` */
 } nrhost_request;
+
+/* v2: the number of an entry while the plugin is loaded; NR_ENTRY_UNKNOWN where it has none, and in v1. */
+uint32_t nrhost_resolve(nrhost *host, NrStr entry);
+
+/* The next sid that no call of this host has had yet. */
+uint64_t nrhost_next_sid(nrhost *host);
 
 typedef struct nrhost_frame {
     NrStatus status;
     uint8_t *data; /* owned: nrhost_frame_free */
     size_t len;
+    void (*release)(void *owner, const uint8_t *data, uint64_t len); /* how data goes; NULL: nothing is to be freed */
+    void *owner;
 } nrhost_frame;
 
 void nrhost_frame_free(nrhost_frame *frame);
@@ -133,7 +161,10 @@ nrhost_outcome nrhost_call_next(nrhost_call *call, double timeout_s, nrhost_fram
 /* Waits until the terminal reply has arrived, taking nothing. True when it has. */
 bool nrhost_call_finished(nrhost_call *call, double timeout_s);
 
-/* Gives the call up. Dropping the receiver of a stream that is still open closes it at the plugin. */
+/*
+ * Gives the call up. In v1 that closes a stream which is still open at the plugin; in v2 the plugin learns it from the
+ * answer to its next send: Invalid.
+ */
 void nrhost_call_release(nrhost_call *call);
 
 /* nrhost_submit, then the reply. */
@@ -144,6 +175,9 @@ nrhost_outcome nrhost_call_unary(nrhost *host, const nrhost_request *request, do
  * is touched. The released hosts wait for ever where this one answers NRHOST_NO_REPLY.
  */
 nrhost_outcome nrhost_call_fast(nrhost *host, const nrhost_request *request, nrhost_frame *reply);
+
+/* Fire-and-forget: nothing waits for a reply. In v2 it is answered Invalid, in v1 it is thrown away. */
+NrStatus nrhost_fire(nrhost *host, const nrhost_request *request);
 
 NrStatus nrhost_send_stream_data(nrhost *host, uint64_t sid, NrBytes data);
 NrStatus nrhost_close_stream(nrhost *host, uint64_t sid);
@@ -156,19 +190,22 @@ bool nrhost_state_get(nrhost *host, uint64_t sid, NrStr key, nrhost_frame *value
 /* Values held for a sid, or for all sids with sid 0. */
 size_t nrhost_state_count(nrhost *host, uint64_t sid);
 
-/* Every count after `open` is a broken promise. */
+/* Every count after `open` is a broken promise; `open` is one once nothing runs any more. */
 typedef struct nrhost_report {
     uint64_t accepted;       /* calls that handle answered with Ok */
     uint64_t refused;        /* calls it answered otherwise */
     uint64_t replies;        /* frames and replies of all calls */
     uint64_t terminals;      /* calls that have had their terminal reply */
-    uint64_t open;           /* accepted calls that have had none yet: lost, once nothing runs any more */
+    uint64_t backpressure;   /* frames not taken, which are to come again */
+    uint64_t open;           /* accepted calls that have had none yet */
     uint64_t after_terminal; /* replies that came after the terminal one */
     uint64_t after_refusal;  /* refused calls that got a reply */
     uint64_t unknown;        /* replies for a sid that was never used */
     uint64_t overlaps;       /* sends that began while another for the same sid was in progress */
     uint64_t strangers;      /* sends for another sid by a thread inside handle, stream_data or stream_close */
-    uint64_t bad_status;     /* statuses a v1 host does not know, sent or returned */
+    uint64_t bad_status;     /* statuses the ABI does not have there, sent or returned */
+    uint64_t after_invalid;  /* sends for a sid that the host had answered Invalid */
+    uint64_t reordered;      /* sends that were not the frame answered Backpressure before */
     char first[160];         /* the first broken promise, in words; empty when there is none */
 } nrhost_report;
 
@@ -183,6 +220,9 @@ void nrhost_ledger_reset(nrhost *host);
 
 /* Sends, and questions for state, that arrived after shutdown had returned, in the whole process (see keep_dead_ctx). */
 uint64_t nrhost_late_sends(void);
+
+/* v2: buffers lent to the plugin that it has not committed. */
+size_t nrhost_leases(nrhost *host);
 
 /* ---- small helpers ---- */
 

@@ -1,7 +1,4 @@
-/* The hop into the plugin, and send_result: the hop back. */
-#include <stdlib.h>
-#include <string.h>
-
+/* The hop into the plugin, and the hop back: what every send comes to, whatever function it came through. */
 #include "internal.h"
 
 _Thread_local nrhost_slot *nrhost_slots;
@@ -26,16 +23,9 @@ bool nrhost_is_terminal(nrhost_kind kind, NrStatus status) {
 }
 
 NrStatus nrhost_enter(nrhost *host, const nrhost_request *request, uint64_t sid) {
-    const nrhost_functions *plugin = &host->plugin;
     nrhost_record *record = host->ledger ? nrhost_ledger_call(host->ledger, sid, request->kind) : NULL;
     uint64_t outer = nrhost_set_inside(sid);
-    NrStatus status;
-    if (request->raw && plugin->handle_raw != NULL) {
-        status = plugin->handle_raw(plugin->plugin_ctx, request->entry, sid, request->payload);
-    } else {
-        status = plugin->handle(plugin->plugin_ctx, request->entry, sid, request->raw ? NULL : request->metadata,
-                                request->payload);
-    }
+    NrStatus status = host->front->handle(host, request, sid);
     nrhost_set_inside(outer);
     if (record != NULL) {
         nrhost_ledger_returned(host->ledger, sid, record, status);
@@ -43,34 +33,28 @@ NrStatus nrhost_enter(nrhost *host, const nrhost_request *request, uint64_t sid)
     return status;
 }
 
-static void fill_slot(nrhost_slot *slot, NrStatus status, NrBytes payload) {
+nrhost_slot *nrhost_slot_of(const nrhost *host, uint64_t sid) {
+    nrhost_slot *slot = nrhost_slots;
+    return slot != NULL && slot->host == host && slot->sid == sid && !slot->filled ? slot : NULL;
+}
+
+static void fill_slot(nrhost_slot *slot, nrhost_arrival *arrival) {
     slot->filled = true;
-    slot->reply->status = status;
-    slot->reply->len = payload.len;
-    if (payload.len == 0) {
-        return;
-    }
-    slot->reply->data = malloc(payload.len);
-    if (slot->reply->data == NULL) {
-        fprintf(stderr, "nrhost: sid %llu: no memory for a reply of %llu bytes\n", (unsigned long long)slot->sid,
-                (unsigned long long)payload.len);
-        abort();
-    }
-    memcpy(slot->reply->data, payload.ptr, payload.len);
+    *slot->reply = nrhost_arrival_open(arrival);
 }
 
 /*
  * A terminal reply takes the call out of the table, and its state with it, before anyone can see the reply:
  * who has seen it may use the sid again.
  */
-static void deliver(nrhost *host, uint64_t sid, NrStatus status, NrBytes payload) {
+static NrStatus deliver(nrhost *host, uint64_t sid, nrhost_arrival *arrival) {
     nrhost_shard *shard = nrhost_table_lock(host, sid);
     nrhost_call *call = nrhost_table_find(shard, sid);
-    if (call == NULL) {
+    if (call == NULL || !nrhost_call_reserve(call)) {
         pthread_mutex_unlock(&shard->lock);
-        return;
+        return call == NULL ? NR_INVALID : NR_BACKPRESSURE;
     }
-    bool terminal = nrhost_is_terminal(call->kind, status);
+    bool terminal = nrhost_is_terminal(call->kind, arrival->frame.status);
     nrhost_state *states = NULL;
     if (terminal) {
         nrhost_table_remove(shard, call);
@@ -81,8 +65,9 @@ static void deliver(nrhost *host, uint64_t sid, NrStatus status, NrBytes payload
     }
     pthread_mutex_unlock(&shard->lock);
     nrhost_states_free(states);
-    nrhost_call_deliver(call, status, payload, terminal);
+    nrhost_call_deliver(call, arrival, terminal);
     nrhost_call_unref(call);
+    return NR_OK;
 }
 
 nrhost *nrhost_of_ctx(void *host_ctx) {
@@ -104,9 +89,9 @@ typedef struct sending {
 
 static _Thread_local sending *sendings;
 
-static void end_sending(sending *one) {
+static void end_sending(sending *one, NrStatus answer, const nrhost_frame *frame) {
     if (one->record != NULL) {
-        nrhost_ledger_send_ends(one->host->ledger, one->sid, one->record);
+        nrhost_ledger_send_ends(one->host->ledger, one->sid, one->record, answer, frame);
         one->record = NULL;
     }
 }
@@ -114,35 +99,37 @@ static void end_sending(sending *one) {
 void nrhost_end_sends_below(nrhost *host) {
     for (sending *one = sendings; one != NULL; one = one->outer) {
         if (one->host == host) {
-            end_sending(one);
+            end_sending(one, NR_OK, NULL); /* only what was delivered has a host that could call from there */
         }
     }
 }
 
-static void send_result(void *host_ctx, uint64_t sid, NrStatus status, NrBytes payload) {
-    nrhost *host = nrhost_of_ctx(host_ctx); /* host_ctx is not read again: on_result may shut the host down */
-    if (host == NULL) {
-        return;
-    }
+NrStatus nrhost_take(nrhost *host, uint64_t sid, nrhost_arrival *arrival) {
+    NrStatus status = arrival->frame.status;
+    bool answers = host->front->answers_sends; /* on_result may end the host */
     sending own = {.host = host, .sid = sid, .outer = sendings};
     if (host->ledger != NULL) {
-        own.record = nrhost_ledger_send_begins(host->ledger, sid, status, inside);
+        own.record = nrhost_ledger_send_begins(host->ledger, sid, &arrival->frame, inside);
     }
     sendings = &own;
-    nrhost_slot *slot = nrhost_slots;
-    if (slot != NULL && slot->host == host && slot->sid == sid && !slot->filled) {
-        fill_slot(slot, status, payload);
+    NrStatus answer = NR_OK;
+    nrhost_slot *slot = nrhost_slot_of(host, sid);
+    if (slot != NULL) {
+        fill_slot(slot, arrival);
     } else {
-        deliver(host, sid, status, payload);
+        answer = deliver(host, sid, arrival);
     }
-    if (host->options.on_result != NULL) {
+    if (answer == NR_OK && host->options.on_result != NULL) {
         host->options.on_result(host->options.user, host, sid, status);
     }
     sendings = own.outer;
-    end_sending(&own);
+    if (answer == NR_OK || !answers) {
+        end_sending(&own, NR_OK, NULL);
+    } else {
+        end_sending(&own, answer, &arrival->frame);
+    }
+    return answer;
 }
-
-const NrHostVTable nrhost_vtable = {.send_result = send_result};
 
 nrhost_outcome nrhost_call_fast(nrhost *host, const nrhost_request *request, nrhost_frame *reply) {
     *reply = (nrhost_frame){0};
@@ -159,28 +146,23 @@ nrhost_outcome nrhost_call_fast(nrhost *host, const nrhost_request *request, nrh
     return status == NR_OK ? NRHOST_NO_REPLY : NRHOST_REFUSED;
 }
 
-NrStatus nrhost_send_stream_data(nrhost *host, uint64_t sid, NrBytes data) {
-    if (host->plugin.stream_data == NULL) {
-        return NR_UNSUPPORTED;
-    }
-    uint64_t outer = nrhost_set_inside(sid);
-    NrStatus status = host->plugin.stream_data(host->plugin.plugin_ctx, sid, data);
-    nrhost_set_inside(outer);
+static NrStatus came_back(nrhost *host, uint64_t sid, NrStatus status, NrStatus highest) {
     if (host->ledger != NULL) {
-        nrhost_ledger_status(host->ledger, sid, status);
+        nrhost_ledger_status(host->ledger, sid, status, highest);
     }
     return status;
 }
 
-NrStatus nrhost_close_stream(nrhost *host, uint64_t sid) {
-    if (host->plugin.stream_close == NULL) {
-        return NR_UNSUPPORTED;
-    }
+NrStatus nrhost_send_stream_data(nrhost *host, uint64_t sid, NrBytes data) {
     uint64_t outer = nrhost_set_inside(sid);
-    NrStatus status = host->plugin.stream_close(host->plugin.plugin_ctx, sid);
+    NrStatus status = host->front->stream_data(host, sid, data);
     nrhost_set_inside(outer);
-    if (host->ledger != NULL) {
-        nrhost_ledger_status(host->ledger, sid, status);
-    }
-    return status;
+    return came_back(host, sid, status, host->front->handle_max);
+}
+
+NrStatus nrhost_close_stream(nrhost *host, uint64_t sid) {
+    uint64_t outer = nrhost_set_inside(sid);
+    NrStatus status = host->front->stream_close(host, sid);
+    nrhost_set_inside(outer);
+    return came_back(host, sid, status, NR_STREAM_END);
 }

@@ -25,8 +25,8 @@ static nrhost_state **find(nrhost_state **states, NrStr key) {
 
 /* Where the states of a sid hang: at this thread's fast call, or at the call in the table. Shard locked. */
 static nrhost_state **states_of(nrhost *host, nrhost_shard *shard, uint64_t sid) {
-    nrhost_slot *slot = nrhost_slots;
-    if (slot != NULL && slot->host == host && slot->sid == sid && !slot->filled) {
+    nrhost_slot *slot = nrhost_slot_of(host, sid);
+    if (slot != NULL) {
         return &slot->states;
     }
     nrhost_call *call = nrhost_table_find(shard, sid);
@@ -72,9 +72,9 @@ bool nrhost_state_get(nrhost *host, uint64_t sid, NrStr key, nrhost_frame *value
     nrhost_state **states = states_of(host, shard, sid);
     const nrhost_state *state = states != NULL ? *find(states, key) : NULL;
     bool found = state != NULL;
-    if (found && state->value_len > 0 && (value->data = malloc(state->value_len)) != NULL) {
-        memcpy(value->data, state->bytes + state->key_len, state->value_len);
-        value->len = state->value_len;
+    if (found && state->value_len > 0) {
+        NrBytes view = {.ptr = state->bytes + state->key_len, .len = state->value_len};
+        *value = nrhost_arrival_open(nrhost_arrival_copy(sid, NR_OK, view));
     }
     pthread_mutex_unlock(&shard->lock);
     return found;
@@ -83,21 +83,33 @@ bool nrhost_state_get(nrhost *host, uint64_t sid, NrStr key, nrhost_frame *value
 static pthread_key_t last_value;
 static pthread_once_t last_value_once = PTHREAD_ONCE_INIT;
 
+static void free_last_value(void *given) {
+    nrhost_frame_free(given);
+    free(given);
+}
+
 static void make_last_value(void) {
-    pthread_key_create(&last_value, free);
+    pthread_key_create(&last_value, free_last_value);
 }
 
 /* The answer is a copy that dies with this thread's next question: a plugin that keeps the pointer is found out. */
 static NrBytes get_state(void *host_ctx, uint64_t sid, NrStr key) {
-    nrhost_frame value;
     nrhost *host = nrhost_of_ctx(host_ctx);
-    if (host == NULL || malformed(key, (NrBytes){0}) || !nrhost_state_get(host, sid, key, &value)) {
+    if (host == NULL || malformed(key, (NrBytes){0})) {
         return (NrBytes){0};
     }
     pthread_once(&last_value_once, make_last_value);
-    free(pthread_getspecific(last_value));
-    pthread_setspecific(last_value, value.data);
-    return nrhost_bytes(value.data, value.len);
+    nrhost_frame *value = pthread_getspecific(last_value);
+    if (value == NULL) {
+        value = calloc(1, sizeof *value);
+        if (value == NULL || pthread_setspecific(last_value, value) != 0) {
+            free(value);
+            return (NrBytes){0};
+        }
+    }
+    nrhost_frame_free(value);
+    nrhost_state_get(host, sid, key, value);
+    return nrhost_bytes(value->data, value->len);
 }
 
 const NrHostExt nrhost_ext = {.set_state = set_state, .get_state = get_state};

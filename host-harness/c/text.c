@@ -175,6 +175,14 @@ void json_string(json *out, const char *key, const char *value) {
     json_text(out, key, value, strlen(value));
 }
 
+void json_raw(json *out, const json *members) {
+    if (members->len > 0) {
+        begin(out, NULL);
+        put(out, members->text, members->len);
+        out->comma = true;
+    }
+}
+
 void json_hex(json *out, const char *key, const void *data, size_t len) {
     static const char digits[] = "0123456789abcdef";
     const uint8_t *bytes = data;

@@ -47,6 +47,8 @@ void json_number(json *out, const char *key, double value);
 void json_bool(json *out, const char *key, bool value);
 void json_text(json *out, const char *key, const char *value, size_t len);
 void json_string(json *out, const char *key, const char *value);
+/* Members of an array, written before. */
+void json_raw(json *out, const json *members);
 void json_hex(json *out, const char *key, const void *data, size_t len);
 
 /* Throws away what was written; the answer is an error with this text. */
