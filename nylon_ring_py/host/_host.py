@@ -25,6 +25,11 @@ class BaseHost:
         self._instance = instance
 
     @property
+    def instance(self) -> Instance:
+        """The instance that calls go to now. For the host's own tools."""
+        return self._instance
+
+    @property
     def name(self) -> str:
         """The plugin's name, as it says itself."""
         return self._instance.functions.name

@@ -284,6 +284,11 @@ class Instance:
         _replies.dismiss(self._host_ctx)
 
     @property
+    def closing(self) -> bool:
+        """Whether calls are refused: it is being unloaded, or is."""
+        return self._closing
+
+    @property
     def in_progress(self) -> int:
         """Calls and streams that have not ended."""
         return len(self._calls)
