@@ -5,7 +5,7 @@ mod support;
 use std::time::Duration;
 
 use nylon_ring_host::{NrStatus, NylonRingHostError};
-use support::{answer, assert_idle, assert_refused, conformance_plugin, load, number, plain_plugin, soon};
+use support::{answer, assert_idle, assert_refused, conformance_plugin, let_go, load, plain_plugin, soon};
 
 fn bodies() -> [Vec<u8>; 4] {
     let long = (0..1 << 20).map(|i: usize| (i % 251) as u8).collect();
@@ -92,7 +92,7 @@ async fn nobody_waits_for_a_fire_and_forget_call() {
         assert_eq!(plugin.call(entry, b"x").await.unwrap(), NrStatus::Ok);
         assert_idle(&host);
     }
-    assert_eq!(number(&plugin, "let_go").await, 1); // it was held, though its reply goes nowhere
+    let_go(&plugin, 1).await; // it was held, though its reply goes nowhere
     assert_eq!(answer(&plugin, "echo", b"y").await, (NrStatus::Ok, b"y".to_vec()));
     assert_idle(&host);
 }
@@ -105,7 +105,7 @@ async fn a_call_that_timed_out_is_forgotten_and_its_late_reply_does_no_harm() {
         .await;
     assert!(matches!(reply, Err(NylonRingHostError::Timeout)));
     assert_idle(&host);
-    assert_eq!(number(&plugin, "let_go").await, 1);
+    let_go(&plugin, 1).await;
     assert_eq!(answer(&plugin, "echo", b"next").await, (NrStatus::Ok, b"next".to_vec()));
     assert_idle(&host);
 }
@@ -124,7 +124,7 @@ async fn a_dropped_future_gives_its_call_up() {
         assert_eq!(host.metrics().in_flight_calls, 1);
     }
     assert_idle(&host);
-    assert_eq!(number(&plugin, "let_go").await, 1);
+    let_go(&plugin, 1).await;
     assert_idle(&host);
 }
 
@@ -137,7 +137,7 @@ async fn held_calls_are_answered_once_they_are_let_go() {
         calls.spawn(async move { (n, plugin.call_response("held", &[n]).await.unwrap()) });
     }
     support::until(10, async || host.metrics().pending_requests).await;
-    assert_eq!(number(&plugin, "let_go").await, 10);
+    let_go(&plugin, 10).await;
     while let Some(call) = soon(calls.join_next()).await {
         let (n, reply) = call.unwrap();
         assert_eq!(reply, (NrStatus::Ok, vec![n]));
@@ -152,7 +152,7 @@ async fn a_fast_call_that_is_answered_later_comes_back_without_its_reply() {
     assert!(missing(plugin.call_response_fast("held", b"x").await));
     assert!(missing(plugin.entry("held").unwrap().call_response_fast(b"x").await));
     assert_idle(&host);
-    assert_eq!(number(&plugin, "let_go").await, 2);
+    let_go(&plugin, 2).await;
     let reply = plugin.call_response_fast("echo_sync", b"next").await.unwrap();
     assert_eq!(reply, (NrStatus::Ok, b"next".to_vec()));
     assert_idle(&host);

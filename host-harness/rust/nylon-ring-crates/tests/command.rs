@@ -65,6 +65,15 @@ impl Driver {
         (frame["status"].as_u64().unwrap(), hex)
     }
 
+    /// Lets held calls go until so many are gone: a pooled entry may begin after its `handle` has returned.
+    fn let_go(&mut self, calls: u64) {
+        let mut gone = 0;
+        while gone < calls {
+            let (_, hex) = self.reply("call entry=let_go");
+            gone += hex.strip_prefix('3').unwrap().parse::<u64>().unwrap(); // one digit, in ASCII
+        }
+    }
+
     fn quit(mut self) {
         self.is_ok("quit");
         assert!(self.child.wait().unwrap().success());
@@ -124,7 +133,7 @@ fn calls_are_held_waited_for_and_dropped() {
     let dropped = driver.is_ok("submit entry=held body=dropped")["sid"].clone();
     driver.is_ok(&format!("drop sid={dropped}"));
     assert_eq!(driver.is_ok(&format!("wait sid={kept} timeout=0.01"))["timeout"], true);
-    assert_eq!(driver.reply("call entry=let_go").1, "32"); // two
+    driver.let_go(2);
     assert_eq!(driver.reply(&format!("wait sid={kept}")), (0, "6b657074".to_owned()));
     driver.refuses(&format!("wait sid={kept}"));
     driver.quit();

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use nylon_ring_host::{NrStatus, NylonRingHost, NylonRingHostError};
 use support::{
-    NAME, answer, assert_idle, conformance_plugin, frames, load, number, plain_plugin, refusing_plugin, soon, until,
+    NAME, answer, assert_idle, conformance_plugin, frames, let_go, load, number, plain_plugin, refusing_plugin, soon,
+    until,
 };
 
 const GRACE: Duration = Duration::from_secs(30);
@@ -88,7 +89,7 @@ async fn two_hosts_have_an_instance_each() {
     ];
     assert_eq!(frames(&mut chat).await, expected);
     drop(chat);
-    assert_eq!(number(&first, "let_go").await, 1);
+    let_go(&first, 1).await;
     assert_idle(&first_host);
 }
 

@@ -7,7 +7,7 @@ mod support;
 use std::time::Duration;
 
 use nylon_ring_host::{NrStatus, NylonRingHost, NylonRingHostError, PluginHandle};
-use support::{NAME, answer, assert_idle, frames, load, load_into, number, numbers, own_plugin, soon, until};
+use support::{NAME, answer, assert_idle, frames, let_go, load, load_into, number, numbers, own_plugin, soon, until};
 
 /// A second host with the same file: its instance tells how many others have been shut down.
 async fn shutdowns(witness: &PluginHandle) -> u64 {
@@ -33,7 +33,7 @@ async fn a_reply_that_nobody_waits_for_is_answered_invalid() {
         .call_response_timeout("held", b"", Duration::from_millis(1))
         .await;
     assert!(matches!(reply, Err(NylonRingHostError::Timeout)));
-    assert_eq!(number(&plugin, "let_go").await, 1);
+    let_go(&plugin, 1).await;
     until(2, async || number(&plugin, "undelivered").await).await;
     drop(plugin.call_stream("endless", b"").await.unwrap());
     until(3, async || number(&plugin, "undelivered").await).await;

@@ -5,7 +5,7 @@
 mod support;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use nylon_ring_host::{NrStatus, NylonRingHost, NylonRingHostError, PluginHandle};
@@ -14,7 +14,7 @@ use tokio::sync::RwLock;
 use tokio::task::JoinSet;
 
 const RELOADS: usize = 20;
-const CALLERS: usize = 4;
+const CALLERS: u64 = 4;
 
 /// One call of each kind in turn. False: refused, the instance being on its way out.
 async fn one_call(plugin: &PluginHandle, n: u64) -> bool {
@@ -50,7 +50,8 @@ async fn one_call(plugin: &PluginHandle, n: u64) -> bool {
 struct Traffic {
     host: Arc<RwLock<NylonRingHost>>,
     stop: Arc<AtomicBool>,
-    callers: JoinSet<u64>,
+    answered: Arc<AtomicU64>,
+    callers: JoinSet<()>,
 }
 
 impl Traffic {
@@ -59,27 +60,34 @@ impl Traffic {
         let mut traffic = Self {
             host: Arc::new(RwLock::new(host)),
             stop: Arc::default(),
+            answered: Arc::default(),
             callers: JoinSet::new(),
         };
         for _ in 0..CALLERS {
-            let (host, stop) = (traffic.host.clone(), traffic.stop.clone());
+            let (host, stop, answered) = (traffic.host.clone(), traffic.stop.clone(), traffic.answered.clone());
             traffic.callers.spawn(async move {
-                let (mut answered, mut n) = (0, 0);
+                let mut n = 0;
                 while !stop.load(Ordering::Relaxed) {
                     let plugin = host.read().await.plugin(NAME).unwrap();
-                    answered += u64::from(one_call(&plugin, n).await);
+                    answered.fetch_add(u64::from(one_call(&plugin, n).await), Ordering::Relaxed);
                     n += 1;
                 }
-                answered
             });
         }
         traffic
     }
 
+    /// Comes back when the instance that is loaded now has had its share: a quick reload would meet no call otherwise.
+    async fn goes_on(&self) {
+        let answered = || self.answered.load(Ordering::Relaxed);
+        let enough = answered() + 2 * CALLERS;
+        support::until(true, async || answered() >= enough).await;
+    }
+
     async fn stop(mut self) {
         self.stop.store(true, Ordering::Relaxed);
-        while let Some(answered) = soon(self.callers.join_next()).await {
-            assert!(answered.unwrap() > 0);
+        while let Some(caller) = soon(self.callers.join_next()).await {
+            caller.unwrap();
         }
         let host = self.host.read().await;
         assert_eq!(host.metrics().loaded_plugins, 1);
@@ -95,7 +103,7 @@ async fn by_loading_over_the_same_name() {
             .await
             .load(NAME, &conformance_plugin())
             .unwrap();
-        tokio::task::yield_now().await;
+        traffic.goes_on().await;
     }
     traffic.stop().await;
 }
@@ -115,6 +123,8 @@ async fn by_reload_which_is_busy_until_no_call_is_in_progress() {
             }
         })
         .await;
+        drop(host);
+        traffic.goes_on().await;
     }
     traffic.stop().await;
 }
@@ -126,6 +136,8 @@ async fn by_reload_with_grace() {
         let grace = Duration::from_secs(30);
         let mut host = soon(traffic.host.write()).await;
         host.reload_with_grace(grace).await.unwrap();
+        drop(host);
+        traffic.goes_on().await;
     }
     traffic.stop().await;
 }

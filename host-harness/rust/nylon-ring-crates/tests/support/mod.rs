@@ -112,6 +112,16 @@ pub async fn number(plugin: &PluginHandle, entry: &str) -> u64 {
     String::from_utf8(text).unwrap().parse().unwrap()
 }
 
+/// Lets held calls go until so many are gone: a pooled entry may begin after its `handle` has returned.
+pub async fn let_go(plugin: &PluginHandle, calls: u64) {
+    let mut gone = 0;
+    until(calls, async || {
+        gone += number(plugin, "let_go").await;
+        gone
+    })
+    .await;
+}
+
 /// Every frame, the end included.
 pub async fn frames(stream: &mut StreamReceiver) -> Vec<(NrStatus, Vec<u8>)> {
     let mut frames = Vec::new();
