@@ -5,7 +5,7 @@ send: they keep what came, wake who waits, and call nothing else.
 from __future__ import annotations
 
 import time
-from _thread import allocate_lock
+from _thread import allocate_lock, get_ident
 from collections.abc import MutableMapping
 from queue import Empty, SimpleQueue
 from typing import Protocol
@@ -65,6 +65,26 @@ class UnaryCall:
         if self.failure is not None:
             raise self.failure
         return self.reply
+
+
+class FastCall(UnaryCall):
+    """A call whose reply must come inside `handle`, on the thread that called it.
+
+    A reply from another thread is refused even while `handle` runs: whether it comes in time would be chance.
+    """
+
+    __slots__ = ("_thread",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._thread = get_ident()
+
+    def take(self, table: MutableMapping[int, Call], sid: int, status: int, data: bytes) -> int:
+        """See `Call`."""
+        if get_ident() != self._thread:
+            table.pop(sid, None)
+            return GONE
+        return super().take(table, sid, status, data)
 
 
 class StreamCall:

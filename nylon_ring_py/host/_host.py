@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from nylon_ring_py.host._abi import NO_BYTES, NULL, Body, CData, Headers, Text, body_view, request_view
-from nylon_ring_py.host._calls import StreamCall, UnaryCall
+from nylon_ring_py.host._calls import FastCall, StreamCall, UnaryCall
 from nylon_ring_py.host._functions import Abi
 from nylon_ring_py.host._instance import Instance
 from nylon_ring_py.host.errors import CallTimeoutError, HostError, NoReplyError
@@ -172,21 +172,21 @@ class Host(BaseHost):
         return call.reply or self._wait(instance, call, sid, timeout_s, name)
 
     def call_fast(self, entry: str, body: Body = b"") -> Reply:
-        """`call_raw` for an entry that answers inside `handle`: never waits.
+        """`call_raw` for an entry that answers inside `handle`, on the caller's thread: never waits.
 
         Raises:
-            NoReplyError: `handle` returned before the entry had answered. The call is given up.
+            NoReplyError: `handle` returned, and the entry had not answered on this thread. The call is given up.
             RefusedError, HostClosedError: as `call`.
         """
         instance = self._instance
         view = body_view(body)
-        call = UnaryCall()
+        call = FastCall()
         sid = instance.start(call, instance.functions.handle_raw, instance.name(entry), view, entry=entry)
         if call.reply is None:
             instance.give_up(sid)
             if call.failure is not None:
                 raise call.failure
-            raise NoReplyError(f"entry {entry!r} of {self.path} did not answer before handle returned: use call")
+            raise NoReplyError(f"entry {entry!r} of {self.path} did not answer inside handle: use call")
         return call.reply
 
     def call_stream(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias
 
 from nylon_ring_py.host._abi import NULL, Text, body_view, request_view
-from nylon_ring_py.host._calls import OK, StreamCall, UnaryCall
+from nylon_ring_py.host._calls import OK, FastCall, StreamCall, UnaryCall
 from nylon_ring_py.host._instance import Instance
 from nylon_ring_py.host.errors import CallTimeoutError, HostError, RefusedError
 from nylon_ring_py.host.reply import Reply
@@ -74,7 +74,11 @@ def submit(instance: Instance, request: Request) -> Pending:
         HostError: what `Host.call` and the other doors raise.
     """
     view = body_view(request.body)
-    call: UnaryCall | StreamCall = StreamCall(instance.stream_capacity) if request.stream else UnaryCall()
+    call: UnaryCall | StreamCall
+    if request.stream:
+        call = StreamCall(instance.stream_capacity)
+    else:
+        call = FastCall() if request.door == "fast" else UnaryCall()
     function, target, arguments, keep = _way_in(instance, request)
     sid = instance.start(call, function, target, *arguments, view, entry=request.entry)
     del keep

@@ -73,7 +73,7 @@ class RefusedError(HostError):
 
 
 class NoReplyError(HostError):
-    """A fast call's entry did not answer before `handle` returned: call it with `call` or `call_raw`."""
+    """A fast call's entry did not answer inside `handle`, on the caller's thread: call it with `call` or `call_raw`."""
 
 
 class CallTimeoutError(HostError, TimeoutError):
