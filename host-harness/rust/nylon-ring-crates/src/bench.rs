@@ -15,8 +15,14 @@ const NAME: &str = "bench";
 pub enum BenchError {
     #[error("{0}")]
     Usage(String),
-    #[error(transparent)]
+    #[error("{0}")]
     Host(#[from] NylonRingHostError),
+    #[error("{entry} of {plugin}: {error}")]
+    Refused {
+        plugin: String,
+        entry: String,
+        error: NylonRingHostError,
+    },
     #[error("the call was answered {0:?}: {1}")]
     NotOk(NrStatus, String),
     #[error("the stream had only {0} frames, and no end")]
@@ -206,5 +212,12 @@ async fn run(args: &Args<'_>) -> Result<(), BenchError> {
 pub fn bench(given: &[&str]) -> Result<(), BenchError> {
     let args = parse(given)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
-    runtime.block_on(run(&args))
+    runtime.block_on(run(&args)).map_err(|error| match error {
+        BenchError::Host(error) => BenchError::Refused {
+            plugin: args.plugin.to_owned(),
+            entry: args.entry.to_owned(),
+            error,
+        },
+        other => other,
+    })
 }

@@ -10,16 +10,20 @@ use std::time::Duration;
 
 use nylon_ring_host::{HostMetrics, NrStatus, NylonRingHost, NylonRingHostError, PluginHandle, StreamReceiver};
 
+/// The define that makes no difference.
+const FULL: &str = "FULL";
+
 /// The name each plugin is loaded under.
 pub const NAME: &str = "conformance";
 
-/// Compiles this crate's own plugin, to a file of its own for each call.
-fn compile(defines: &[&str]) -> PathBuf {
+/// Compiles this crate's own plugin, or with a define another one, to a file of its own for each call.
+fn compile(define: &str) -> PathBuf {
     static BUILT: AtomicUsize = AtomicUsize::new(0);
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let number = BUILT.fetch_add(1, Ordering::Relaxed);
     let tests = std::env::current_exe().unwrap();
-    let file = format!("{}-{number}.so", tests.file_stem().unwrap().to_str().unwrap());
+    let tests = tests.file_stem().unwrap().to_str().unwrap();
+    let file = format!("{tests}-{define}-{number}.so");
     let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join(file);
     let _ = std::fs::remove_file(&file); // an earlier run's; the linker must not write into a file that is mapped
     let done = Command::new("cc")
@@ -27,7 +31,7 @@ fn compile(defines: &[&str]) -> PathBuf {
         .args(["-fvisibility=hidden", "-Wall", "-Wextra", "-Werror"])
         .arg("-I")
         .arg(here.join("../../../shim/abi"))
-        .args(defines)
+        .arg(format!("-D{define}"))
         .args(["-shared", "-o"])
         .arg(&file)
         .arg(here.join("tests/support/plugin.c"))
@@ -39,14 +43,14 @@ fn compile(defines: &[&str]) -> PathBuf {
 }
 
 /// The file that a variable of the environment names; without it, our own from C.
-fn given(variable: &str, built: &OnceLock<PathBuf>, defines: &[&str]) -> String {
+fn given(variable: &str, built: &OnceLock<PathBuf>, define: &str) -> String {
     let file = match std::env::var_os(variable) {
         Some(given) => {
             let given = PathBuf::from(given);
             assert!(given.is_file(), "{variable} names no file: {}", given.display());
             given
         }
-        None => built.get_or_init(|| compile(defines)).clone(),
+        None => built.get_or_init(|| compile(define)).clone(),
     };
     file.to_str().unwrap().to_owned()
 }
@@ -54,24 +58,24 @@ fn given(variable: &str, built: &OnceLock<PathBuf>, defines: &[&str]) -> String 
 /// The plugin under test.
 pub fn conformance_plugin() -> String {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    given("NYLON_RING_CONFORMANCE_PLUGIN", &BUILT, &[])
+    given("NYLON_RING_CONFORMANCE_PLUGIN", &BUILT, FULL)
 }
 
 /// One with `echo_sync` alone.
 pub fn plain_plugin() -> String {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    given("NYLON_RING_PLAIN_PLUGIN", &BUILT, &["-DPLAIN"])
+    given("NYLON_RING_PLAIN_PLUGIN", &BUILT, "PLAIN")
 }
 
 /// One whose init fails.
 pub fn refusing_plugin() -> String {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
-    given("NYLON_RING_REFUSES_PLUGIN", &BUILT, &["-DREFUSES"])
+    given("NYLON_RING_REFUSES_PLUGIN", &BUILT, "REFUSES")
 }
 
 /// Always this crate's own, a file that nobody else has loaded.
 pub fn own_plugin() -> String {
-    compile(&[]).to_str().unwrap().to_owned()
+    compile(FULL).to_str().unwrap().to_owned()
 }
 
 pub fn load(path: &str) -> (NylonRingHost, PluginHandle) {
