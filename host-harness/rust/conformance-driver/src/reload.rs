@@ -1,6 +1,6 @@
 //! The plugin loaded anew, again and again, while callers go on.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::thread;
 
 use crate::command::Command;
@@ -20,8 +20,7 @@ pub(crate) fn run<P: Plugin>(slot: &Slot<P>, command: &Command) -> Result<Answer
     let rss_kib = storm.run(threads, |caller_ended| {
         let mut rss_kib = Vec::new();
         for n in 1..=reloads {
-            slot.farewells.fetch_add(1, Ordering::SeqCst);
-            slot.plugin.reload()?;
+            slot.farewell(|plugin| plugin.reload())?;
             // Each instance sees calls: without this a quick reload would never meet one.
             let enough = storm.replies() + threads as u64;
             while storm.replies() < enough && !caller_ended() {

@@ -22,10 +22,22 @@ pub(crate) type Answer = Map<String, Value>;
 /// A loaded plugin, and what its callers must know of its end.
 pub(crate) struct Slot<P> {
     pub plugin: P,
-    /// How often an instance was told to go: counted before it hears of it.
-    pub farewells: AtomicU64,
+    /// Instances that were told to go, or will be in a moment.
+    pub leaving: AtomicU64,
+    /// Of those, the ones that no new call reaches any more.
+    pub left: AtomicU64,
     /// Set when `unload` has returned.
     pub unloaded: AtomicBool,
+}
+
+impl<P> Slot<P> {
+    /// Sends an instance away. A call that overlaps this may be answered `Err`.
+    pub fn farewell<R>(&self, send_away: impl FnOnce(&P) -> R) -> R {
+        self.leaving.fetch_add(1, Ordering::SeqCst);
+        let sent = send_away(&self.plugin);
+        self.left.fetch_add(1, Ordering::SeqCst);
+        sent
+    }
 }
 
 pub(crate) struct Session<H: Host> {
@@ -93,7 +105,8 @@ impl<H: Host> Session<H> {
         self.held.forget(name); // of an earlier plugin of this name: its sids come again
         let slot = Slot {
             plugin,
-            farewells: AtomicU64::new(0),
+            leaving: AtomicU64::new(0),
+            left: AtomicU64::new(0),
             unloaded: AtomicBool::new(false),
         };
         plugins.insert(name.to_owned(), Arc::new(slot));
@@ -103,8 +116,7 @@ impl<H: Host> Session<H> {
     fn unload(&self, name: &str) -> Result<Answer, DriverError> {
         let slot = lock(&self.plugins).remove(name);
         let slot = slot.ok_or_else(|| DriverError::NoPlugin(name.to_owned()))?;
-        slot.farewells.fetch_add(1, Ordering::SeqCst);
-        let broken = slot.plugin.unload();
+        let broken = slot.farewell(|plugin| plugin.unload());
         slot.unloaded.store(true, Ordering::SeqCst);
         let mut answer = Answer::new();
         if let Some(broken) = broken.map_err(DriverError::Host)? {

@@ -95,12 +95,9 @@ impl<'a, P: Plugin> Storm<'a, P> {
         call
     }
 
-    fn farewells(&self) -> u64 {
-        self.slot.farewells.load(Ordering::SeqCst)
-    }
-
-    /// Of an echo the body, of a stream the end; or `Err`, where the instance was told to go meanwhile.
-    fn is_right(&self, number: u64, gathered: &Gathered, farewells: u64) -> bool {
+    /// Of an echo the body, of a stream the end; or `Err`, where an instance was on its way out meanwhile: `left` is
+    /// how many had gone before the call.
+    fn is_right(&self, number: u64, gathered: &Gathered, left: u64) -> bool {
         let Some(last) = gathered.frames.last() else {
             return false;
         };
@@ -108,11 +105,11 @@ impl<'a, P: Plugin> Storm<'a, P> {
             Kind::Unary => last.status == OK && is_body_of(number, self.call.body.len(), &last.data),
             Kind::Stream => last.status == STREAM_END,
         };
-        good || (last.status == ERR && self.farewells() > farewells)
+        good || (last.status == ERR && self.slot.leaving.load(Ordering::SeqCst) > left)
     }
 
     fn one(&self, number: u64, waiter: &Waiter) -> Result<(), DriverError> {
-        let farewells = self.farewells();
+        let left = self.slot.left.load(Ordering::SeqCst);
         let mut accepted = match self.slot.plugin.submit(self.request(number)) {
             Ok(accepted) => accepted,
             Err(NotTaken::Refused(_) | NotTaken::Gone(_)) => {
@@ -128,7 +125,7 @@ impl<'a, P: Plugin> Storm<'a, P> {
             add(&self.lost);
             return Ok(());
         }
-        if !self.is_right(number, &gathered, farewells) {
+        if !self.is_right(number, &gathered, left) {
             add(&self.wrong);
         }
         add(&self.replies); // last: who has seen a reply has seen what it was

@@ -3,9 +3,12 @@
 //! Layouts are 64-bit little-endian C. `tests/layout.rs` holds every size and offset to those of the C header
 //! `shim/abi/nylon_ring_v1.h`.
 //!
-//! Nothing here allocates, and nothing here trusts what the other side wrote: a view is turned into a slice
-//! only by an unsafe function that says what the caller must know, and a view that cannot be one gives `None`.
+//! Nothing here trusts what the other side wrote: a view is turned into a slice only by an unsafe function that says
+//! what the caller must know, and a view that cannot be one gives `None`.
+//!
+//! The types are for hosts and plugins; [`plugin`] makes a plugin of a Rust value.
 
+pub mod plugin;
 mod status;
 mod tables;
 mod views;
