@@ -22,11 +22,12 @@
 
 typedef struct nrpy_instance nrpy_instance;
 
-/* Whom an instance answers. Exactly one of the tables is set. */
+/* Whom an instance answers. The functions of one ABI are set. Copies: the released host of ABI v2 frees its table while
+ * streams of a plugin go on. */
 typedef struct nrpy_host {
     void *ctx;
-    const NrHostVTable *v1;
-    const NrHostVTableV2 *v2;
+    NrHostVTable v1;
+    NrHostVTableV2 v2;
 } nrpy_host;
 
 /* All pointers are borrowed until `open` returns. */

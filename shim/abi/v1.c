@@ -34,7 +34,7 @@ NrStatus nrpy_v1_init(void *plugin_ctx, void *host_ctx, const NrHostVTable *host
     if (own == NULL || host_vtable == NULL || host_vtable->send_result == NULL) {
         return NR_INVALID;
     }
-    return nrpy_slot_start(own, &(nrpy_host){.ctx = host_ctx, .v1 = host_vtable});
+    return nrpy_slot_start(own, &(nrpy_host){.ctx = host_ctx, .v1 = *host_vtable});
 }
 
 NrStatus nrpy_v1_handle(void *plugin_ctx, NrStr entry, uint64_t sid, const NrRequest *req, NrBytes payload) {

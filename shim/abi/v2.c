@@ -13,7 +13,7 @@ static NrStatus start(unsigned set, void *host_ctx, const NrHostVTableV2 *host_v
     if (host_vtable == NULL || host_vtable->send_result == NULL) {
         return NR_INVALID;
     }
-    return nrpy_slot_start(&places[set].slot, &(nrpy_host){.ctx = host_ctx, .v2 = host_vtable});
+    return nrpy_slot_start(&places[set].slot, &(nrpy_host){.ctx = host_ctx, .v2 = *host_vtable});
 }
 
 static inline NrStatus forward_handle(unsigned set, NrStr entry, uint64_t sid, NrBytes payload) {

@@ -21,12 +21,12 @@ nrpy_delivery nrpy_host_v2_send_owned(const nrpy_host *host, uint64_t sid, NrSta
 
 /* What a host of this ABI is told when a call or a frame finds no room. */
 static inline NrStatus nrpy_host_full(const nrpy_host *host) {
-    return host->v2 != NULL ? NR_BACKPRESSURE : NR_ERR;
+    return host->v2.send_result != NULL ? NR_BACKPRESSURE : NR_ERR;
 }
 
 static inline nrpy_delivery nrpy_host_deliver(const nrpy_host *host, uint64_t sid, NrStatus status, NrBytes payload) {
-    return host->v1 != NULL ? nrpy_host_v1_send(host, sid, status, payload)
-                            : nrpy_host_v2_send(host, sid, status, payload);
+    return host->v1.send_result != NULL ? nrpy_host_v1_send(host, sid, status, payload)
+                                        : nrpy_host_v2_send(host, sid, status, payload);
 }
 
 #endif /* NRPY_HOST_H */

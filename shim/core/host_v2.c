@@ -15,9 +15,9 @@ static nrpy_delivery delivery_of(NrStatus answer) {
 nrpy_delivery nrpy_host_v2_send(const nrpy_host *host, uint64_t sid, NrStatus status, NrBytes payload) {
     /* The ABI's type is for owned bytes too, hence the cast: borrowed ones are only read. */
     NrVecU8 bytes = {.ptr = (uint8_t *)(uintptr_t)payload.ptr, .len = payload.len, .cap = payload.len};
-    return delivery_of(host->v2->send_result(host->ctx, sid, status, bytes));
+    return delivery_of(host->v2.send_result(host->ctx, sid, status, bytes));
 }
 
 nrpy_delivery nrpy_host_v2_send_owned(const nrpy_host *host, uint64_t sid, NrStatus status, NrOwnedBytes payload) {
-    return delivery_of(host->v2->send_result_owned(host->ctx, sid, status, payload));
+    return delivery_of(host->v2.send_result_owned(host->ctx, sid, status, payload));
 }

@@ -340,7 +340,8 @@ static NrStatus open_detached(const nrpy_open_args *args, nrpy_instance **out) {
         return NR_ERR;
     }
     instance->host = args->host;
-    instance->state_ext = args->host.v1 != NULL ? find_state_ext(args->host.ctx) : NULL; /* ABI v2 has none */
+    instance->state_ext =
+        args->host.v1.send_result != NULL ? find_state_ext(args->host.ctx) : NULL; /* ABI v2 has none */
     warn_of_sigpipe(args->name);
     NrStatus status = load_on_python_stack(instance, args);
     if (status == NR_OK) {

@@ -43,8 +43,7 @@ void nrpy_host_answer(nrpy_instance *instance, uint64_t sid, NrStatus status, co
 
 /* Only what nobody can change may be left with the host: a bytes object, or a str. */
 static bool can_be_kept(const nrpy_instance *instance, const nrpy_reply *reply) {
-    return reply->length >= OWNED_MIN && reply->owner != NULL && instance->host.v2 != NULL &&
-           instance->host.v2->send_result_owned != NULL;
+    return reply->length >= OWNED_MIN && reply->owner != NULL && instance->host.v2.send_result_owned != NULL;
 }
 
 void nrpy_host_answer_reply(nrpy_instance *instance, uint64_t sid, nrpy_reply *reply) {
