@@ -73,32 +73,40 @@ def our_plugins() -> list[PluginSource]:
 
 def _existing(path: Path, how: str) -> Path:
     if not path.exists():
-        raise Missing(f"{path.relative_to(ROOT)} is not there: {how}")
+        raise Missing(f"{path} is not there: {how}")
     return path
 
 
+def _c_file(name: str) -> Path:
+    """Of the C build: $NRHOST names another one's host."""
+    folder = Path(os.environ.get("NRHOST") or ROOT / "build/c/nrhost").parent
+    return _existing(folder / name, "make host builds it")
+
+
 def _c_host() -> Sequence[str]:
-    path = os.environ.get("NRHOST") or _existing(ROOT / "build/c/nrhost", "make host builds it")
-    return [str(path), "drive"]
+    return [str(_c_file("nrhost")), "drive"]
 
 
 def _c_plugin(abi: str) -> PluginFiles:
-    folder, suffix = ROOT / "build/c", "_raw" if abi == "v1-raw" else ""
-    return _native(folder, "conformance", f"{suffix}.so", "make host builds it")
+    suffix = "_raw" if abi == "v1-raw" else ""
+    return _native(_c_file(f"conformance{suffix}.so").parent, "", suffix)
 
 
 def _rust(name: str) -> Path:
-    how = "scripts/rust.py builds it" if shutil.which("cargo") else "its build needs cargo (https://rustup.rs)"
-    return _existing(ROOT / "host-harness/rust/target/release" / name, how)
+    how = "python3 scripts/rust.py builds it" if shutil.which("cargo") else "its build needs cargo (https://rustup.rs)"
+    target = Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "host-harness/rust/target")
+    return _existing(target / "debug" / name, how)
 
 
 def _rust_plugin(abi: str) -> PluginFiles:
-    return PluginFiles(*(_rust(f"libconformance_{file}.so") for file in FILES))
+    suffix = "_raw" if abi == "v1-raw" else ""
+    return _native(_rust(f"libconformance{suffix}.so").parent, "lib", suffix)
 
 
-def _native(folder: Path, stem: str, suffix: str, how: str) -> PluginFiles:
-    names = (stem, f"{stem}_refuses", f"{stem}_plain")
-    return PluginFiles(*(_existing(folder / f"{name}{suffix}", how) for name in names))
+def _native(folder: Path, prefix: str, suffix: str) -> PluginFiles:
+    """The files of a native plugin. One that has no layout of its own for an ABI can do without `refuses`, `plain`."""
+    main, refuses, plain = (folder / f"{prefix}{file}{suffix}.so" for file in ("conformance", "refuses", "plain"))
+    return PluginFiles(main, refuses if refuses.exists() else None, plain if plain.exists() else None)
 
 
 def _python_host() -> Sequence[str]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from conformance.answers import ERR, OK, Failed
 from conformance.case import case
+from conformance.driver import DriverRefused
 from conformance.pair import Pair, eventually
 
 CALLS = 800
@@ -67,7 +70,7 @@ def held_and_dropped(pair: Pair) -> None:
     pair.call("echo", b"alive").expect_reply(OK, b"alive", "echo afterwards")
 
 
-@case()
+@case(needs=("answer_at_unload",))
 def held_and_unloaded(pair: Pair) -> None:
     """Calls that are held when the plugin is unloaded are answered by then: none is lost, and the unload comes back."""
     for _ in range(3):
@@ -90,24 +93,47 @@ def held_and_unloaded(pair: Pair) -> None:
 @case()
 def unloaded_under_load(pair: Pair) -> None:
     """An unload in the middle of a storm: accepted calls are answered, later ones refused, none lost."""
+
+    def calls_beside(calls: int) -> None:
+        pair.storm("echo", calls, threads=2).expect_all_answered("calls beside the storm", calls=calls)
+
     for entry in ("echo", "echo_sync"):
-        job = pair.start_storm(entry, threads=8)
-        # When these have been through, so have some of the storm's.
-        pair.storm("echo", CALLS, threads=2).expect_all_answered("calls beside the storm", calls=CALLS)
-        pair.unload()
-        pair.join_storm(job).expect_all_answered(f"a storm of {entry} over an unload")
+        _storm_over_unload(pair, entry, calls_beside)
         pair.load()
 
 
 @case()
 def failing_beside_others(pair: Pair) -> None:
     """Failures of some calls are no concern of others."""
-    job = pair.start_storm("echo", threads=4)
-    for number in range(100):
-        entry = ("fail", "fail_sync")[number % 2]
-        pair.call(entry, b"%d" % number).expect_reply(ERR, b"ValueError: %d" % number, entry)
-    pair.unload()
-    pair.join_storm(job).expect_all_answered("echo beside failures")
+
+    def failures_beside(calls: int) -> None:
+        for number in range(calls):
+            entry = ("fail", "fail_sync")[number % 2]
+            pair.call(entry, b"%d" % number).expect_reply(ERR, b"ValueError: %d" % number, entry)
+
+    _storm_over_unload(pair, "echo", failures_beside)
+
+
+def _storm_over_unload(pair: Pair, entry: str, beside: Callable[[int], None]) -> None:
+    """A storm from before an unload to after it, with some calls beside it in the meantime.
+
+    Nothing tells that its callers have begun. Where the unload came before them there was nothing to see, and all is
+    done again with more calls beside.
+    """
+    for calls in (200, 1000, 5000):
+        job = pair.start_storm(entry, threads=8)
+        beside(calls)
+        pair.unload()
+        try:
+            tally = pair.join_storm(job)
+        except DriverRefused:
+            if calls == 5000:
+                raise
+        else:
+            if tally.accepted or calls == 5000:
+                tally.expect_all_answered(f"a storm of {entry} over an unload")
+                return
+        pair.load()
 
 
 @case(needs=("reload",))
