@@ -276,6 +276,8 @@ class NrHost:
         self._loaded: list[str] = []
         self._pools: set[str] = set()
         self._buffer = b""
+        #: The promises that the plugin unloaded last had broken, in the host's words.
+        self.broken: list[str] = []
 
     def __enter__(self) -> Self:
         if not self._binary.exists():
@@ -474,6 +476,7 @@ class NrHost:
         """Shuts down unless that is done, and dlcloses. HostError when a promise was broken (see `clean`)."""
         answer = self.command("unload", [("plugin", plugin)])
         self._loaded.remove(plugin)
+        self.broken = list(answer["broken"])
         ledger = Ledger(**answer["ledger"]) if "ledger" in answer else None
         if self._clean and ledger and not ledger.clean:
             raise HostError(f"{plugin} broke its promise: {ledger}\n{self.stderr_tail()}")

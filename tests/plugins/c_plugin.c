@@ -24,8 +24,8 @@ typedef struct instance {
     NrPluginInfo info; /* first, so that it can be handed out */
     void *host_ctx;
     const NrHostVTable *host;
-    pthread_mutex_t lock; /* guards what follows */
-    bool live;
+    bool live, over; /* guarded by instances_lock; over is set last: shutdown is done, the place may be used again */
+    pthread_mutex_t lock;        /* guards what follows */
     uint64_t duplex[DUPLEX_MAX]; /* open duplex streams; 0: free */
     uint64_t held[DUPLEX_MAX];   /* calls answered at shutdown */
     pthread_t threads[THREADS_MAX];
@@ -366,10 +366,15 @@ static NrStatus init(void *plugin_ctx, void *host_ctx, const NrHostVTable *host)
     if (self == NULL || host == NULL || getenv("C_PLUGIN_REFUSES") != NULL) {
         return NR_INVALID;
     }
-    self->host_ctx = host_ctx;
-    self->host = host;
-    self->live = true;
-    return NR_OK;
+    pthread_mutex_lock(&instances_lock);
+    NrStatus status = self->over ? NR_INVALID : NR_OK;
+    if (status == NR_OK) {
+        self->host_ctx = host_ctx;
+        self->host = host;
+        self->live = true;
+    }
+    pthread_mutex_unlock(&instances_lock);
+    return status;
 }
 
 static NrStatus handle(void *plugin_ctx, NrStr entry, uint64_t sid, const NrRequest *r, NrBytes payload) {
@@ -401,9 +406,11 @@ static void shutdown_instance(void *plugin_ctx) {
         }
         return;
     }
+    pthread_mutex_lock(&instances_lock);
+    self->live = false;
+    pthread_mutex_unlock(&instances_lock);
     pthread_mutex_lock(&self->lock);
     size_t count = self->thread_count;
-    self->live = false;
     pthread_mutex_unlock(&self->lock);
     for (size_t i = 0; i < count; i++) {
         if (!pthread_equal(self->threads[i], pthread_self())) {
@@ -421,6 +428,9 @@ static void shutdown_instance(void *plugin_ctx) {
         }
     }
     self->host = NULL;
+    pthread_mutex_lock(&instances_lock);
+    self->over = true;
+    pthread_mutex_unlock(&instances_lock);
 }
 
 static NrStatus stream_data(void *plugin_ctx, uint64_t sid, NrBytes data) {
@@ -472,8 +482,7 @@ const NrPluginInfo *nylon_ring_get_plugin_v1(void) {
     const NrPluginInfo *info = &none;
     pthread_mutex_lock(&instances_lock);
     for (size_t i = 0; i < sizeof instances / sizeof *instances && info == &none; i++) {
-        bool over = instances[i] != NULL && !instances[i]->live && instances[i]->host_ctx != NULL;
-        if (instances[i] == NULL || over) {
+        if (instances[i] == NULL || instances[i]->over) {
             instance *self = instances[i] ? instances[i] : malloc(sizeof *self);
             instances[i] = self;
             if (self == NULL) {

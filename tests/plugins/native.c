@@ -1,7 +1,7 @@
 /* Exports, instances, and the gate in front of them. A plugin file compiled with -DRAW has v1's six functions. */
 #include "native.h"
 
-#include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 
 #define V1_INSTANCES 64u
@@ -156,6 +156,7 @@ static void shut_down(instance *self) {
     }
     pthread_mutex_unlock(&self->lock);
     if (!live) {
+        fprintf(stderr, "%s: shutdown out of turn\n", native_name);
         return;
     }
     unsigned own = 0;
