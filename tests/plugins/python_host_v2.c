@@ -122,6 +122,11 @@ static NrStatus handle(NrStr entry, uint64_t sid, NrBytes in) {
     if (IS("burst")) {
         return burst(sid);
     }
+    if (IS("flood")) {
+        while (host->send_result(ctx, sid, NR_OK, borrowed("x", 1)) == NR_OK) {
+        }
+        return NR_OK;
+    }
     if (IS("panic")) {
         return host->send_result(ctx, sid, NR_PANIC, borrowed("caught", 6));
     }
