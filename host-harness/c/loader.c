@@ -182,8 +182,8 @@ void nrhost_unload(nrhost *host) {
         nrhost_shutdown(host);
     }
     dlclose(host->image);
-    nrhost_table_free(host);
     nrhost_leases_free(host);
+    nrhost_table_free(host);
     nrhost_ledger_free(host->ledger);
     free(host);
 }
