@@ -26,6 +26,8 @@ pub(crate) struct Slot<P> {
     pub leaving: AtomicU64,
     /// Of those, the ones that no new call reaches any more.
     pub left: AtomicU64,
+    /// Calls of callers on threads that were taken.
+    pub traffic: AtomicU64,
     /// Set when `unload` has returned.
     pub unloaded: AtomicBool,
 }
@@ -107,6 +109,7 @@ impl<H: Host> Session<H> {
             plugin,
             leaving: AtomicU64::new(0),
             left: AtomicU64::new(0),
+            traffic: AtomicU64::new(0),
             unloaded: AtomicBool::new(false),
         };
         plugins.insert(name.to_owned(), Arc::new(slot));
@@ -168,13 +171,22 @@ impl<H: Host> Session<H> {
         to_value(catch_unwind(AssertUnwindSafe(|| self.run(command, slot))).unwrap_or(Err(DriverError::Panicked)))
     }
 
+    /// A job with callers has begun when this returns: one of their calls was taken, or they are done.
     fn start_job(self: &Arc<Self>, command: Command) -> Result<Answer, DriverError> {
         let session = Arc::clone(self);
         let slot = self.slot(&command)?; // now: the next line may unload it
+        let watched = slot
+            .clone()
+            .filter(|_| matches!(command.verb.as_str(), "storm" | "reload"));
+        let traffic = || watched.as_ref().map(|slot| slot.traffic.load(Ordering::SeqCst));
+        let before = traffic();
         let job = thread::Builder::new()
             .name("job".to_owned())
             .spawn(move || session.run_caught(&command, slot.as_deref()))
             .map_err(DriverError::system("cannot start a thread for the job"))?;
+        while before.is_some() && traffic() == before && !job.is_finished() {
+            thread::yield_now();
+        }
         let mut jobs = lock(&self.jobs);
         let number = (1..).find(|number| !jobs.contains_key(number)).unwrap_or_default();
         jobs.insert(number, job);

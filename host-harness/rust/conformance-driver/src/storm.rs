@@ -120,6 +120,7 @@ impl<'a, P: Plugin> Storm<'a, P> {
             Err(failed) => return Err(failed.into()),
         };
         add(&self.accepted);
+        self.slot.traffic.fetch_add(1, Ordering::SeqCst);
         let gathered = waiter.gather(&mut accepted.replies, usize::MAX, PATIENCE);
         if !gathered.ended {
             add(&self.lost);

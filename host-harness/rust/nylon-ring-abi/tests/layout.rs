@@ -2,18 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+#[macro_use]
+mod pins;
+
 use std::collections::BTreeMap;
 use std::ffi::c_void;
 use std::mem::{align_of, offset_of, size_of};
 
 use nylon_ring_abi::*;
-
-macro_rules! layout {
-    ($out:ident, $type:ident { $($field:ident),* }) => {
-        $out.insert(stringify!($type).to_owned(), size_of::<$type>());
-        $($out.insert(concat!(stringify!($type), ".", stringify!($field)).to_owned(), offset_of!($type, $field));)*
-    };
-}
 
 /// "NrStr" to its size, and "NrStr.len" to its offset, as Rust lays them out.
 fn ours() -> BTreeMap<String, usize> {
@@ -72,24 +68,9 @@ fn ours() -> BTreeMap<String, usize> {
     out
 }
 
-/// The same, from the header's NR_PIN lines.
+/// The same, from the header.
 fn pinned() -> BTreeMap<String, usize> {
-    let header = include_str!("../../../../shim/abi/nylon_ring_v1.h");
-    let mut out = BTreeMap::new();
-    for line in header.lines() {
-        let Some(pin) = line.strip_prefix("NR_PIN_").and_then(|rest| rest.strip_suffix(");")) else {
-            continue;
-        };
-        let (kind, arguments) = pin.split_once('(').unwrap();
-        let arguments: Vec<&str> = arguments.split(", ").collect();
-        let name = match (kind, arguments.as_slice()) {
-            ("SIZE", [name, _]) => (*name).to_owned(),
-            ("OFFSET", [name, field, _]) => format!("{name}.{field}"),
-            _ => panic!("a pin that this test cannot read: {line}"),
-        };
-        out.insert(name, arguments.last().unwrap().parse().unwrap());
-    }
-    out
+    pins::read(include_str!("../../../../shim/abi/nylon_ring_v1.h"))
 }
 
 #[test]
