@@ -164,6 +164,8 @@ fn streams_are_read_fed_closed_and_dropped() {
     while driver.reply("call entry=ended").1 != "31" {
         std::thread::yield_now(); // the producer is told by its next send
     }
+    driver.is_ok("reload entry=echo n=1 threads=1");
+    assert_eq!(driver.reply("call entry=ended").1, "30", "another instance");
     driver.quit();
 }
 
@@ -185,6 +187,27 @@ fn plugins_are_loaded_by_name_and_refused_with_their_status() {
         driver.reply("call entry=echo_sync body=x plugin=plain"),
         (0, "78".to_owned())
     );
+    driver.quit();
+}
+
+#[test]
+fn an_unloaded_plugin_leaves_no_thread() {
+    let mut driver = Driver::loaded();
+    let mut before = None;
+    for _ in 0..5 {
+        driver.reply("call entry=echo body=x");
+        driver.is_ok("unload");
+        // A thread that was joined is listed a while longer.
+        let mut threads = (0..1000).map(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+            driver.is_ok("rss")["threads"].as_u64().unwrap()
+        });
+        match before {
+            None => before = threads.by_ref().take(10).min(),
+            Some(before) => assert!(threads.any(|now| now <= before), "more than {before}"),
+        }
+        driver.is_ok(&format!("load path={}", conformance_plugin()));
+    }
     driver.quit();
 }
 

@@ -59,6 +59,20 @@ async fn a_duplex_stream_answers_what_comes_in() {
 }
 
 #[tokio::test]
+async fn a_closed_stream_takes_nothing_more() {
+    let (host, plugin) = load_into(NylonRingHost::with_stream_capacity(1), &conformance_plugin());
+    let (sid, mut chat) = plugin.call_stream("chat", b"").await.unwrap();
+    assert_eq!(plugin.close_stream(sid).unwrap(), NrStatus::Ok);
+    // There is no room for its end before the opening is read: it is closed, and not over.
+    assert_eq!(plugin.close_stream(sid).unwrap(), NrStatus::Invalid);
+    assert_eq!(plugin.send_stream_data(sid, b"late").unwrap(), NrStatus::Invalid);
+    let expected = [(NrStatus::Ok, b"hello ".to_vec()), (NrStatus::StreamEnd, Vec::new())];
+    assert_eq!(frames(&mut chat).await, expected);
+    drop(chat);
+    assert_idle(&host);
+}
+
+#[tokio::test]
 async fn many_chats_do_not_mix() {
     let (host, plugin) = load(&conformance_plugin());
     let mut chats = tokio::task::JoinSet::new();
