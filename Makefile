@@ -6,12 +6,13 @@ BIN := $(VENV)/bin
 C_FILES := $(shell git ls-files -co --exclude-standard '*.c' '*.h')
 PY_FILES := nylon_ring_py tests benchmarks scripts examples setup.py
 
-.PHONY: help setup host demo test check format bench asan clean
+.PHONY: help setup host demo test conformance check format bench asan clean
 
 help:
 	@echo 'make setup   .venv with the package and all tools; then .venv/bin/nylon-ring works'
 	@echo 'make demo    build the examples and a C host, and print real replies'
 	@echo 'make test    the test suite with every Python there is: 3.11, 3.12, 3.13, Debian'"'"'s'
+	@echo 'make conformance  every case with every host and plugin, as a table (ARGS="--host NAME=COMMAND": another)'
 	@echo 'make check   lint, layout and types of all sources; C without a warning; links of the documents'
 	@echo 'make format  lay the sources out as make check wants them'
 	@echo 'make bench   figures, beside the floor of the same run (QUICK=1: half a minute)'
@@ -29,6 +30,11 @@ demo: setup host
 
 test:
 	@$(PYTHON) scripts/test.py
+
+# Without cargo (code 2) the suite leaves the Rust parts out, or fails in CI, and says which.
+conformance: setup host
+	@$(BIN)/python scripts/rust.py > /dev/null || [ $$? = 2 ]
+	@$(BIN)/python tests/conformance/run.py $(ARGS)
 
 check: setup host
 	$(BIN)/ruff check $(PY_FILES)

@@ -107,9 +107,9 @@ class Driver:
             raise DriverRefused(verb, answer, self.stderr_tail())
         return answer
 
-    def hello(self) -> Hello:
+    def hello(self, *, limit_s: float = 30.0) -> Hello:
         """Ask the driver what it is."""
-        answer = self.ask("hello")
+        answer = self.ask("hello", limit_s=limit_s)
         try:
             return Hello(str(answer["host"]), tuple(answer["abi"]), dict(answer.get("cannot", {})))
         except (KeyError, TypeError, ValueError) as error:

@@ -118,7 +118,6 @@ def test_a_good_driver_passes(good_driver: str, good_plugin: str, tmp_path: Path
 @pytest.mark.parametrize(
     ("behaviour", "complaint"),
     [
-        ("sys.stdin.read()", "said nothing for"),
         ("sys.exit(3)", "died \\(exit code 3\\)"),
         ("print('hello yourself'); sys.stdin.read()", "no JSON object came"),
         ("print('[]'); sys.stdin.read()", "no JSON object came"),
@@ -128,8 +127,16 @@ def test_a_good_driver_passes(good_driver: str, good_plugin: str, tmp_path: Path
 )
 def test_a_driver_that_does_not_speak(behaviour: str, complaint: str) -> None:
     command = [sys.executable, "-u", "-c", SAYS + behaviour]
-    with pytest.raises(DriverError, match=complaint), Driver(command, grace_s=-29.0) as driver:
+    with pytest.raises(DriverError, match=complaint), Driver(command) as driver:
         driver.hello()
+
+
+def test_a_silent_driver() -> None:
+    with (
+        pytest.raises(DriverError, match="said nothing for 0.5 s at 'hello'"),
+        Driver([sys.executable, "-c", "import sys; sys.stdin.read()"], grace_s=0.5) as driver,
+    ):
+        driver.hello(limit_s=0)
 
 
 def test_a_driver_that_is_none() -> None:

@@ -64,7 +64,7 @@ def main() -> int:
         if asked == "quit":
             break
         answer = json.loads(good.stdout.readline())
-        if asked == verb and "error" not in answer:
+        if asked == verb and not {"error", "job"} & answer.keys():
             spoil(answer)
         print(json.dumps(answer), flush=True)
     code = good.wait()
