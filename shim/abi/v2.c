@@ -104,8 +104,38 @@ static NrStatus full_handle(NrStr entry, uint64_t sid, NrBytes payload) {
     return NR_INVALID;
 }
 
+static void full_shutdown(void) {
+}
+
+static NrStatus full_stream_data(uint64_t sid, NrBytes data) {
+    (void)sid;
+    (void)data;
+    return NR_INVALID;
+}
+
+static NrStatus full_stream_close(uint64_t sid) {
+    (void)sid;
+    return NR_INVALID;
+}
+
+static uint32_t full_resolve_entry(NrStr entry) {
+    (void)entry;
+    return NR_ENTRY_UNKNOWN;
+}
+
+static NrStatus full_handle_by_id(uint32_t id, uint64_t sid, NrBytes payload) {
+    (void)id;
+    (void)sid;
+    (void)payload;
+    return NR_INVALID;
+}
+
+/* Hosts look for every function before they call init. */
 static const NrPluginInfo *full_info(void) {
-    static const NrPluginVTableV2 refusing = {.init = full_init, .handle = full_handle};
+    static const NrPluginVTableV2 refusing = {
+        full_init,         full_handle,        full_shutdown,     full_stream_data,
+        full_stream_close, full_resolve_entry, full_handle_by_id,
+    };
     static const NrPluginInfo info = {
         .abi_version = NR_ABI_V2,
         .struct_size = sizeof info,

@@ -238,7 +238,7 @@ static bool any_held_up(const closing *run) {
         nrpy_exchange_release(all[i]);
     }
     free(all);
-    return found;
+    return found || atomic_load(&run->instance->held_back) > 0;
 }
 
 /* Without a deadline: the host frees its context when we return. */

@@ -136,6 +136,14 @@ static nrpy_delivery linger(nrpy_exchange *exchange, NrStatus status, NrBytes pa
     return delivery;
 }
 
+/* The turn is ours. While the host is offered a terminal it is in no registry: close goes by the count. */
+static void note_held_back(nrpy_exchange *exchange, bool held_back) {
+    if (exchange->is_held_back != held_back) {
+        exchange->is_held_back = held_back;
+        atomic_fetch_add(&exchange->instance->held_back, held_back ? 1u : -1u);
+    }
+}
+
 static nrpy_delivery enter_host(nrpy_exchange *exchange, nrpy_visit *visit, NrStatus status, NrBytes payload,
                                 bool may_linger) {
     nrpy_instance *instance = exchange->instance;
@@ -148,8 +156,11 @@ static nrpy_delivery enter_host(nrpy_exchange *exchange, nrpy_visit *visit, NrSt
     if (delivery == NRPY_HELD_BACK && may_linger) {
         delivery = linger(exchange, status, payload);
     }
-    if (delivery == NRPY_HELD_BACK && terminal) {
-        nrpy_registry_restore(&instance->registry, exchange);
+    if (delivery == NRPY_HELD_BACK && terminal && !nrpy_registry_restore(&instance->registry, exchange)) {
+        delivery = NRPY_GONE; /* no memory: close could not find it */
+    }
+    if (delivery == NRPY_HELD_BACK) {
+        note_held_back(exchange, true);
     }
     return delivery;
 }
@@ -279,6 +290,7 @@ static void finish_turn(nrpy_exchange *exchange, bool may_linger) {
     for (;;) {
         unsigned turn = atomic_load(&exchange->turn);
         if ((turn & NRPY_TURN_MORE) == 0) {
+            note_held_back(exchange, false);
             if (atomic_compare_exchange_strong(&exchange->turn, &turn, turn & ~(unsigned)NRPY_TURN_BUSY)) {
                 return;
             }
@@ -412,19 +424,27 @@ bool nrpy_exchange_send(nrpy_exchange *exchange, NrStatus status, const void *by
     return taken;
 }
 
+static void say_lost(const nrpy_instance *instance, uint64_t sid) {
+    fprintf(stderr,
+            "nylon-ring: plugin '%s': the host had no room for the reply to sid %llu, and there is no memory to keep "
+            "it: it is lost\n",
+            instance->name, (unsigned long long)sid);
+}
+
 void nrpy_exchange_hold_reply(nrpy_instance *instance, uint64_t sid, NrStatus status, const void *bytes,
                               uint64_t length) {
     nrpy_exchange *exchange = new_exchange(instance, sid);
     if (exchange == NULL) {
-        fprintf(stderr,
-                "nylon-ring: plugin '%s': the host had no room for the reply to sid %llu, and there is no memory "
-                "to keep it: it is lost\n",
-                instance->name, (unsigned long long)sid);
+        say_lost(instance, sid);
         return;
     }
     atomic_store(&exchange->turn, NRPY_TURN_BUSY | NRPY_TURN_ENDED);
-    nrpy_registry_restore(&instance->registry, exchange);
-    keep_frame(exchange, status, bytes, length);
+    if (nrpy_registry_restore(&instance->registry, exchange)) {
+        note_held_back(exchange, true);
+        keep_frame(exchange, status, bytes, length);
+    } else {
+        say_lost(instance, sid);
+    }
     nrpy_exchange_release(exchange);
 }
 
@@ -439,14 +459,25 @@ void nrpy_exchange_drain(nrpy_exchange *exchange) {
 }
 
 bool nrpy_exchange_give_up(nrpy_exchange *exchange) {
+    nrpy_frames frames = {.first = NULL};
     pthread_mutex_lock(&exchange->lock);
     bool mine = take_held(exchange);
-    pthread_mutex_unlock(&exchange->lock);
     if (mine) {
-        end_gone(exchange);
-        finish_turn(exchange, false);
+        frames = exchange->outbox;
+        memset(&exchange->outbox, 0, sizeof exchange->outbox);
     }
-    return mine;
+    pthread_mutex_unlock(&exchange->lock);
+    if (!mine) {
+        return false;
+    }
+    const nrpy_frame *last = frames.last;
+    if (last != NULL && nrpy_exchange_is_terminal(exchange, last->status)) {
+        (void)deliver(exchange, last->status, last->bytes, last->length, false);
+    }
+    free_frames(&frames);
+    end_gone(exchange);
+    finish_turn(exchange, false);
+    return true;
 }
 
 /* ---- room ---- */

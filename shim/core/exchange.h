@@ -70,6 +70,7 @@ typedef struct nrpy_exchange {
     nrpy_timer retry;
     bool retry_armed;
     int64_t retry_delay_ns; /* the next one's; whoever has the turn */
+    bool is_held_back;      /* counted in the instance's `held_back`; whoever has the turn */
 
     struct nrpy_exchange *parked_next; /* close's: generators to be closed */
     bool is_noted;                     /* in that list */
@@ -121,7 +122,8 @@ static inline bool nrpy_exchange_is_held_up(nrpy_exchange *exchange) {
     return (atomic_load(&exchange->turn) & HELD_UP) == HELD_UP;
 }
 
-/* Lets go of frames that the host still has no room for. Returns whether there were any. */
+/* Lets go of frames that the host still has no room for; only the terminal is offered once more. Returns whether there
+ * were any. */
 bool nrpy_exchange_give_up(nrpy_exchange *exchange);
 
 /* Whether the outbox can take a frame. */

@@ -45,6 +45,7 @@ struct nrpy_instance {
         late_posts;                /* replies posted after the queue was closed; sent by close */
     _Atomic unsigned host_calls;   /* host threads inside a handler whose reply is not in their slot */
     _Atomic unsigned visitors;     /* threads inside the host's code, unary replies from their own slot not counted */
+    _Atomic unsigned held_back;    /* exchanges with frames that the host had no room for */
     _Atomic uint64_t highest_sid;  /* of calls begun */
     _Atomic uint64_t late_replies; /* answers that came after the end */
     _Atomic unsigned refs;

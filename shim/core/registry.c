@@ -75,11 +75,11 @@ static bool insert(nrpy_registry *registry, nrpy_exchange *exchange) {
     return true;
 }
 
-void nrpy_registry_restore(nrpy_registry *registry, nrpy_exchange *exchange) {
+bool nrpy_registry_restore(nrpy_registry *registry, nrpy_exchange *exchange) {
     pthread_mutex_lock(&registry->lock);
-    /* Without memory for the table it is only unseen by close, and still tried again. */
-    (void)insert(registry, exchange);
+    bool inserted = insert(registry, exchange);
     pthread_mutex_unlock(&registry->lock);
+    return inserted;
 }
 
 nrpy_add_result nrpy_registry_add(nrpy_registry *registry, nrpy_exchange *exchange) {

@@ -29,8 +29,8 @@ void nrpy_registry_destroy(nrpy_registry *registry);
 /* Adds it, with a reference of the registry's own, unless a stream with its sid is open. */
 nrpy_add_result nrpy_registry_add(nrpy_registry *registry, struct nrpy_exchange *exchange);
 
-/* Puts an exchange whose terminal the host has not taken back in, closed or not. */
-void nrpy_registry_restore(nrpy_registry *registry, struct nrpy_exchange *exchange);
+/* Puts an exchange whose terminal the host has not taken back in, closed or not. Returns false without memory. */
+bool nrpy_registry_restore(nrpy_registry *registry, struct nrpy_exchange *exchange);
 
 /* Takes it out and drops the registry's reference; returns false where it was not in. */
 bool nrpy_registry_remove(nrpy_registry *registry, struct nrpy_exchange *exchange);
