@@ -247,7 +247,7 @@ def test_answers_to_input_wait_too(host: NrHost) -> None:
 
 def test_many_streams_at_once(start_host: StartHost, producers: Path) -> None:
     host = start_host(resident_threads=2)
-    host.load(producers, abi="v2", stream_capacity=1)
-    sids = [host.submit("count", kind="stream", body=b"200").sid for _ in range(200)]
+    host.load(producers, abi="v2", stream_capacity=8)
+    sids = [host.submit("count", kind="stream", body=b"200").sid for _ in range(100)]
     for sid in reversed(sids):
         assert host.wait(sid).data == [*numbers(200), b""]
