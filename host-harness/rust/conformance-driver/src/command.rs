@@ -42,8 +42,8 @@ pub struct Request {
     pub path: String,
     /// Likewise.
     pub query: String,
-    /// Likewise: names and values, in order.
-    pub headers: Vec<(String, String)>,
+    /// Likewise: names, and values of any bytes, in order.
+    pub headers: Vec<(String, Vec<u8>)>,
     /// The payload.
     pub body: Vec<u8>,
 }
@@ -176,8 +176,7 @@ impl Command {
     pub fn request(&self, entry: &str) -> Result<Request, DriverError> {
         let text = |key| Ok::<_, DriverError>(self.text(key)?.unwrap_or_default().to_owned());
         let names = self.all("hkey").map(|name| as_text("hkey", name));
-        let values = self.all("hval").map(|value| as_text("hval", value));
-        let header = |(name, value): (Result<&str, _>, Result<&str, _>)| Ok((name?.to_owned(), value?.to_owned()));
+        let header = |(name, value): (Result<&str, _>, &[u8])| Ok((name?.to_owned(), value.to_owned()));
         Ok(Request {
             entry: entry.to_owned(),
             kind: self.choice(
@@ -198,7 +197,10 @@ impl Command {
             method: text("method")?,
             path: text("path")?,
             query: text("query")?,
-            headers: names.zip(values).map(header).collect::<Result<_, DriverError>>()?,
+            headers: names
+                .zip(self.all("hval"))
+                .map(header)
+                .collect::<Result<_, DriverError>>()?,
             body: self.body()?,
         })
     }
@@ -218,14 +220,17 @@ mod tests {
 
     #[test]
     fn keys_decoded_and_repeated() {
-        let command = parse("call entry=a%20b hkey=k hval=%C3%A4 hkey=l hval=2 door=raw kind=stream body=%00%ff=x");
+        let command = parse("call entry=a%20b hkey=k hval=%C3%A4 hkey=l hval=%ff door=raw kind=stream body=%00%ff=x");
         assert_eq!(command.verb, "call");
         let request = command.request(command.needed("entry").unwrap()).unwrap();
         assert_eq!(
             (request.entry.as_str(), request.kind, request.door),
             ("a b", Kind::Stream, Door::Raw)
         );
-        assert_eq!(request.headers, [("k".into(), "ä".into()), ("l".into(), "2".into())]);
+        assert_eq!(
+            request.headers,
+            [("k".into(), "ä".into()), ("l".into(), b"\xff".to_vec())]
+        );
         assert_eq!(request.body, b"\0\xff=x");
     }
 

@@ -91,9 +91,14 @@ impl NrStr {
 
     /// A view of `text`, which must outlive every use of it.
     pub fn of(text: &str) -> Result<Self, TooLong> {
+        Self::of_bytes(text.as_bytes())
+    }
+
+    /// A view of a header's value, which may be any bytes, and must outlive every use of it.
+    pub fn of_bytes(value: &[u8]) -> Result<Self, TooLong> {
         Ok(Self {
-            ptr: text.as_ptr(),
-            len: u32::try_from(text.len()).map_err(|_| TooLong(text.len()))?,
+            ptr: value.as_ptr(),
+            len: u32::try_from(value.len()).map_err(|_| TooLong(value.len()))?,
             reserved: 0,
         })
     }
@@ -144,10 +149,10 @@ impl NrBytes {
 
 impl NrHeader {
     /// A view of both, which must outlive every use of it.
-    pub fn new(key: &str, value: &str) -> Result<Self, TooLong> {
+    pub fn new(key: &str, value: impl AsRef<[u8]>) -> Result<Self, TooLong> {
         Ok(Self {
             key: NrStr::of(key)?,
-            value: NrStr::of(value)?,
+            value: NrStr::of_bytes(value.as_ref())?,
         })
     }
 }

@@ -119,7 +119,7 @@ fn with_metadata(request: Request) -> HighLevelRequest {
         method: request.method,
         path: request.path,
         query: request.query,
-        headers: request.headers,
+        raw_headers: request.headers,
         body: request.body,
         ..Default::default()
     }
