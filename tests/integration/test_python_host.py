@@ -14,6 +14,7 @@ from conftest import ROOT, BuildPlugin
 C_PLUGINS = Path(os.environ.get("NRHOST", str(ROOT / "build/c/nrhost"))).parent
 
 SOURCE = """
+    import sys
     import threading
     from nylon_ring_py import HandlerError, Plugin, Status
 
@@ -74,6 +75,10 @@ SOURCE = """
     @plugin.handle_sync("let_go")
     def let_go(req):
         held.set()
+
+    @plugin.handle_sync("inside")
+    def inside(req):
+        return sys.modules["__main__"].inside()
 
     @plugin.on_shutdown
     def bye():
@@ -295,7 +300,7 @@ def test_reload_keeps_host_and_sids(plugin: Path, abi: str) -> None:
             for i in range(10):
                 host.reload()
                 assert host.call("echo", str(i)).data == str(i).encode()
-            assert host.call_stream("chat").sid > first.sid
+            assert (first.sid, host.call_stream("chat").sid) == (1, 12)
             assert first.recv().data == b"hello" and first.recv().status == Status.ERR
             before = host.instance
             try:
@@ -323,11 +328,14 @@ def test_asyncio(plugin: Path, abi: str) -> None:
                         except CallTimeoutError:
                             continue
                         raise AssertionError
+                while host.in_progress:
+                    await host.call("echo")
                 held = asyncio.create_task(host.call("hold"))
                 await asyncio.sleep(0)
+                assert host.in_progress == 1
                 held.cancel()
                 await asyncio.wait([held])
-                assert held.cancelled()
+                assert held.cancelled() and host.in_progress == 0
                 await host.call("let_go")
                 try:
                     await host.call("nobody")
@@ -391,3 +399,53 @@ def test_a_forked_child_is_refused_and_ends(plugin: Path) -> None:
         host.unload()
     """
     run(code, plugin, PYTHONWARNINGS="ignore::DeprecationWarning")
+
+
+def test_a_synchronous_entry_calls_the_host_again(plugin: Path, abi: str) -> None:
+    """Python over the plugin over Python on one thread, many times over; unload from there is an error."""
+    code = """
+        depth = 0
+        def inside():
+            global depth
+            depth += 1
+            if depth < 10:
+                return host.call("inside").data + b"."
+            try:
+                host.unload()
+            except HostError as error:
+                assert "inside one of its functions" in str(error)
+                return host.call("echo", b"deep").data
+        with Host.load(path, abi=sys.argv[2]) as host:
+            assert host.call("inside").data == b"deep" + b"." * 9
+    """
+    run(code, plugin, abi)
+
+
+def test_unload_waits_for_threads_inside_but_not_longer_than_told(plugin: Path, abi: str) -> None:
+    """Without a limit it waits; with one, shutdown comes all the same and the file stays mapped for the thread."""
+    code = """
+        def mapped():
+            with open("/proc/self/maps") as maps:
+                return path in maps.read()
+        def inside():
+            entered.set()
+            leave.wait()
+            return b"left"
+        for limit in (None, 0.05):
+            entered, leave, got = threading.Event(), threading.Event(), []
+            host = Host.load(path, abi=sys.argv[2])
+            caller = threading.Thread(target=lambda: got.append(host.call("inside")))
+            caller.start()
+            entered.wait()
+            unloader = threading.Thread(target=lambda: host.unload(timeout_s=limit))
+            unloader.start()
+            while not host.instance.closing: pass
+            if limit is None:
+                leave.set()
+            unloader.join()
+            assert mapped() == (limit is not None)
+            leave.set()
+            caller.join()
+            assert host.closed and got[0].data == (b"left" if limit is None else b"the plugin is shutting down"), got
+    """
+    run(code, plugin, abi)
