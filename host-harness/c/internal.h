@@ -33,6 +33,12 @@ typedef struct nrhost_arrival {
     uint8_t bytes[];
 } nrhost_arrival;
 
+typedef struct nrhost_reply {
+    NrStatus status;
+    NrBytes bytes;         /* borrowed until the send returns */
+    nrhost_arrival *ready; /* has these bytes already; NULL: they are copied */
+} nrhost_reply;
+
 /* Memory lent to the plugin; its own once the lease is over. Abandoned when no call or slot has its token any more. */
 typedef struct nrhost_lease {
     struct nrhost_lease *next;
@@ -162,8 +168,8 @@ NRHOST_INTERNAL nrhost_arrival *nrhost_lease_back(nrhost *host, uint64_t sid, ui
 NRHOST_INTERNAL void nrhost_leases_free(nrhost *host);
 
 /* results.c */
-/* What send_result does once it has the bytes. Takes the arrival when the answer is Ok. */
-NRHOST_INTERNAL NrStatus nrhost_take(nrhost *host, uint64_t sid, nrhost_arrival *arrival);
+/* What a send comes to. Takes `ready`. */
+NRHOST_INTERNAL NrStatus nrhost_take(nrhost *host, uint64_t sid, const nrhost_reply *reply);
 /* This thread's slot when it waits for that sid, else NULL. */
 NRHOST_INTERNAL nrhost_slot *nrhost_slot_of(const nrhost *host, uint64_t sid);
 NRHOST_INTERNAL extern _Thread_local nrhost_slot *nrhost_slots;

@@ -9,61 +9,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "internal.h"
+#include "ledger.h"
 
-#define PAGES 64u
-#define PAGE_BUCKETS 1024u
-#define PENDING UINT32_MAX /* handle has not returned yet */
-
-struct nrhost_record {
-    struct nrhost_record *next;
-    uint64_t sid;
-    NrStatus returned;
-    uint32_t replies;
-    uint32_t sending;
-    uint8_t kind;
-    bool terminal;
-    bool told;    /* a send was answered Invalid: the plugin knows that nothing more is wanted */
-    bool refused; /* the last send was answered Backpressure: what follows is of that frame */
-    NrStatus refused_status;
-    size_t refused_len;
-    uint64_t refused_hash;
-};
-
-typedef struct page {
-    _Alignas(64) pthread_mutex_t lock;
-    nrhost_record *buckets[PAGE_BUCKETS];
-} page;
-
-struct nrhost_ledger {
-    const nrhost_front *front;
-    page pages[PAGES];
-    pthread_mutex_t lock; /* guards `sum`; taken while a page is locked */
-    nrhost_report sum;
-};
-
-nrhost_ledger *nrhost_ledger_new(const nrhost_front *front) {
-    nrhost_ledger *ledger = aligned_alloc(_Alignof(nrhost_ledger), sizeof *ledger);
-    if (ledger == NULL) {
-        return NULL;
-    }
-    memset(ledger, 0, sizeof *ledger);
-    ledger->front = front;
-    pthread_mutex_init(&ledger->lock, NULL);
-    for (size_t i = 0; i < PAGES; i++) {
-        pthread_mutex_init(&ledger->pages[i].lock, NULL);
-    }
-    return ledger;
-}
-
-static page *lock_page(nrhost_ledger *ledger, uint64_t sid) {
-    page *p = &ledger->pages[nrhost_shard_index(sid)];
+static nrhost_page *lock_page(nrhost_ledger *ledger, uint64_t sid) {
+    nrhost_page *p = &ledger->pages[nrhost_shard_index(sid)];
     pthread_mutex_lock(&p->lock);
     return p;
 }
 
-static nrhost_record **bucket_of(page *p, uint64_t sid) {
-    return &p->buckets[((sid * 0x9e3779b97f4a7c15u) >> 26) % PAGE_BUCKETS];
+static nrhost_record **bucket_of(nrhost_page *p, uint64_t sid) {
+    return &p->buckets[((sid * 0x9e3779b97f4a7c15u) >> 26) % NRHOST_PAGE_BUCKETS];
 }
 
 static void add(nrhost_ledger *ledger, uint64_t *counter) {
@@ -106,9 +61,9 @@ nrhost_record *nrhost_ledger_call(nrhost_ledger *ledger, uint64_t sid, nrhost_ki
         abort();
     }
     record->sid = sid;
-    record->returned = PENDING;
+    record->returned = NRHOST_PENDING;
     record->kind = (uint8_t)kind;
-    page *p = lock_page(ledger, sid);
+    nrhost_page *p = lock_page(ledger, sid);
     nrhost_record **link = bucket_of(p, sid);
     while (*link != NULL) {
         link = &(*link)->next;
@@ -120,7 +75,7 @@ nrhost_record *nrhost_ledger_call(nrhost_ledger *ledger, uint64_t sid, nrhost_ki
 
 void nrhost_ledger_returned(nrhost_ledger *ledger, uint64_t sid, nrhost_record *record, NrStatus status) {
     nrhost_ledger_status(ledger, sid, status, ledger->front->handle_max);
-    page *p = lock_page(ledger, sid);
+    nrhost_page *p = lock_page(ledger, sid);
     record->returned = status;
     if (status == NR_OK) {
         add(ledger, &ledger->sum.accepted);
@@ -134,16 +89,12 @@ void nrhost_ledger_returned(nrhost_ledger *ledger, uint64_t sid, nrhost_record *
     pthread_mutex_unlock(&p->lock);
 }
 
-static bool waits(const nrhost_record *record) {
-    return !record->terminal && (record->returned == NR_OK || record->returned == PENDING);
-}
-
 /* The oldest call of the sid that waits for its terminal reply, else the newest one; NULL for none at all. */
-static nrhost_record *owner(page *p, uint64_t sid) {
+static nrhost_record *owner(nrhost_page *p, uint64_t sid) {
     nrhost_record *newest = NULL;
     for (nrhost_record *record = *bucket_of(p, sid); record != NULL; record = record->next) {
         if (record->sid == sid) {
-            if (waits(record)) {
+            if (nrhost_record_waits(record)) {
                 return record;
             }
             newest = record;
@@ -185,7 +136,7 @@ static void count_reply(nrhost_ledger *ledger, nrhost_record *record, const nrho
     } else if (record->terminal) {
         broken(ledger, &ledger->sum.after_terminal, "sid %llu: reply %u came after the terminal one", shown,
                record->replies);
-    } else if (record->returned != NR_OK && record->returned != PENDING) {
+    } else if (record->returned != NR_OK && record->returned != NRHOST_PENDING) {
         broken(ledger, &ledger->sum.after_refusal, "sid %llu: a reply, though handle had answered %s", shown,
                nrhost_status_name(record->returned));
     } else if (nrhost_is_terminal((nrhost_kind)record->kind, frame->status)) {
@@ -198,7 +149,7 @@ nrhost_record *nrhost_ledger_send_begins(nrhost_ledger *ledger, uint64_t sid, co
                                          uint64_t inside) {
     unsigned long long shown = sid;
     nrhost_ledger_status(ledger, sid, frame->status, NR_STREAM_END);
-    page *p = lock_page(ledger, sid);
+    nrhost_page *p = lock_page(ledger, sid);
     nrhost_record *record = owner(p, sid);
     if (record == NULL) {
         broken(ledger, &ledger->sum.unknown, "sid %llu: a reply for a sid never used", shown);
@@ -230,7 +181,7 @@ static void take_back(nrhost_ledger *ledger, nrhost_record *record, const nrhost
 
 void nrhost_ledger_send_ends(nrhost_ledger *ledger, uint64_t sid, nrhost_record *record, NrStatus answer,
                              const nrhost_frame *frame) {
-    page *p = lock_page(ledger, sid);
+    nrhost_page *p = lock_page(ledger, sid);
     record->sending--;
     if (answer == NR_BACKPRESSURE) {
         take_back(ledger, record, frame);
@@ -242,92 +193,4 @@ void nrhost_ledger_send_ends(nrhost_ledger *ledger, uint64_t sid, nrhost_record 
         }
     }
     pthread_mutex_unlock(&p->lock);
-}
-
-static void end_refused(nrhost_ledger *ledger, nrhost_record *record) {
-    if (record->refused && !record->terminal && record->refused_status != NR_OK) {
-        record->terminal = true;
-        add(ledger, &ledger->sum.terminals);
-    }
-}
-
-bool nrhost_ledger_report(nrhost *host, nrhost_report *report) {
-    nrhost_ledger *ledger = host->ledger;
-    if (ledger == NULL) {
-        return false;
-    }
-    uint64_t open = 0;
-    for (size_t i = 0; i < PAGES; i++) {
-        page *p = &ledger->pages[i];
-        pthread_mutex_lock(&p->lock);
-        for (size_t b = 0; b < PAGE_BUCKETS; b++) {
-            for (const nrhost_record *record = p->buckets[b]; record != NULL; record = record->next) {
-                open += waits(record);
-            }
-        }
-        pthread_mutex_unlock(&p->lock);
-    }
-    pthread_mutex_lock(&ledger->lock);
-    *report = ledger->sum;
-    pthread_mutex_unlock(&ledger->lock);
-    report->open = open;
-    return true;
-}
-
-bool nrhost_report_clean(const nrhost_report *report) {
-    return report->open == 0 && report->first[0] == '\0';
-}
-
-void nrhost_ledger_shut(nrhost_ledger *ledger) {
-    for (size_t i = 0; i < PAGES; i++) {
-        page *p = &ledger->pages[i];
-        pthread_mutex_lock(&p->lock);
-        for (size_t b = 0; b < PAGE_BUCKETS; b++) {
-            for (nrhost_record *record = p->buckets[b]; record != NULL; record = record->next) {
-                end_refused(ledger, record);
-            }
-        }
-        pthread_mutex_unlock(&p->lock);
-    }
-}
-
-/* Frees the records that are over, or all of them. */
-static void sweep(nrhost_ledger *ledger, bool all) {
-    for (size_t i = 0; i < PAGES; i++) {
-        page *p = &ledger->pages[i];
-        pthread_mutex_lock(&p->lock);
-        for (size_t b = 0; b < PAGE_BUCKETS; b++) {
-            for (nrhost_record **link = &p->buckets[b]; *link != NULL;) {
-                nrhost_record *record = *link;
-                if (all || (!waits(record) && record->sending == 0 && record->returned != PENDING)) {
-                    *link = record->next;
-                    free(record);
-                } else {
-                    link = &record->next;
-                }
-            }
-        }
-        pthread_mutex_unlock(&p->lock);
-    }
-}
-
-void nrhost_ledger_reset(nrhost *host) {
-    if (host->ledger != NULL) {
-        sweep(host->ledger, false);
-        pthread_mutex_lock(&host->ledger->lock);
-        host->ledger->sum = (nrhost_report){0};
-        pthread_mutex_unlock(&host->ledger->lock);
-    }
-}
-
-void nrhost_ledger_free(nrhost_ledger *ledger) {
-    if (ledger == NULL) {
-        return;
-    }
-    sweep(ledger, true);
-    for (size_t i = 0; i < PAGES; i++) {
-        pthread_mutex_destroy(&ledger->pages[i].lock);
-    }
-    pthread_mutex_destroy(&ledger->lock);
-    free(ledger);
 }

@@ -104,14 +104,18 @@ void nrhost_end_sends_below(nrhost *host) {
     }
 }
 
-NrStatus nrhost_take(nrhost *host, uint64_t sid, nrhost_arrival *arrival) {
-    NrStatus status = arrival->frame.status;
+/* The ledger looks before the bytes are copied, so that two sends at the same time cannot pass it one after the other. */
+NrStatus nrhost_take(nrhost *host, uint64_t sid, const nrhost_reply *reply) {
     bool answers = host->front->answers_sends; /* on_result may end the host */
+    nrhost_frame view = {
+        .status = reply->status, .data = (uint8_t *)(uintptr_t)reply->bytes.ptr, .len = reply->bytes.len};
     sending own = {.host = host, .sid = sid, .outer = sendings};
     if (host->ledger != NULL) {
-        own.record = nrhost_ledger_send_begins(host->ledger, sid, &arrival->frame, inside);
+        own.record = nrhost_ledger_send_begins(host->ledger, sid, &view, inside);
     }
     sendings = &own;
+    nrhost_arrival *arrival =
+        reply->ready != NULL ? reply->ready : nrhost_arrival_copy(sid, reply->status, reply->bytes);
     NrStatus answer = NR_OK;
     nrhost_slot *slot = nrhost_slot_of(host, sid);
     if (slot != NULL) {
@@ -120,14 +124,15 @@ NrStatus nrhost_take(nrhost *host, uint64_t sid, nrhost_arrival *arrival) {
         answer = deliver(host, sid, arrival);
     }
     if (answer == NR_OK && host->options.on_result != NULL) {
-        host->options.on_result(host->options.user, host, sid, status);
+        host->options.on_result(host->options.user, host, sid, reply->status);
     }
     sendings = own.outer;
-    if (answer == NR_OK || !answers) {
+    if (answer == NR_OK) {
         end_sending(&own, NR_OK, NULL);
-    } else {
-        end_sending(&own, answer, &arrival->frame);
+        return answer;
     }
+    end_sending(&own, answers ? answer : NR_OK, &view);
+    nrhost_arrival_free(arrival);
     return answer;
 }
 

@@ -3,12 +3,8 @@
 
 static void send_result(void *host_ctx, uint64_t sid, NrStatus status, NrBytes payload) {
     nrhost *host = nrhost_of_ctx(host_ctx); /* host_ctx is not read again: on_result may shut the host down */
-    if (host == NULL) {
-        return;
-    }
-    nrhost_arrival *arrival = nrhost_arrival_copy(sid, status, payload);
-    if (nrhost_take(host, sid, arrival) != NR_OK) {
-        nrhost_arrival_free(arrival);
+    if (host != NULL) {
+        nrhost_take(host, sid, &(nrhost_reply){.status = status, .bytes = payload});
     }
 }
 

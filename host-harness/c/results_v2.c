@@ -1,20 +1,12 @@
 /* The four functions of ABI v2's host: whose bytes a reply is made of, and when they are let go. */
 #include "internal.h"
 
-static NrStatus take_copy(nrhost *host, uint64_t sid, NrStatus status, const void *data, uint64_t len) {
-    nrhost_arrival *arrival = nrhost_arrival_copy(sid, status, (NrBytes){.ptr = data, .len = len});
-    NrStatus answer = nrhost_take(host, sid, arrival);
-    if (answer != NR_OK) {
-        nrhost_arrival_free(arrival);
-    }
-    return answer;
-}
-
 /* host_ctx is not read again after nrhost_of_ctx: on_result may shut the host down. */
 
 static NrStatus send_result(void *host_ctx, uint64_t sid, NrStatus status, NrVecU8 payload) {
     nrhost *host = nrhost_of_ctx(host_ctx);
-    NrStatus answer = host != NULL ? take_copy(host, sid, status, payload.ptr, payload.len) : NR_INVALID;
+    nrhost_reply reply = {.status = status, .bytes = {.ptr = payload.ptr, .len = payload.len}};
+    NrStatus answer = host != NULL ? nrhost_take(host, sid, &reply) : NR_INVALID;
     if (payload.owned != 0 && payload.drop_fn != NULL) {
         payload.drop_fn(payload.ptr, payload.len, payload.cap);
     }
@@ -24,18 +16,12 @@ static NrStatus send_result(void *host_ctx, uint64_t sid, NrStatus status, NrVec
 /* Kept bytes are released with their frame, all others here; also those that were refused. */
 static NrStatus send_result_owned(void *host_ctx, uint64_t sid, NrStatus status, NrOwnedBytes payload) {
     nrhost *host = nrhost_of_ctx(host_ctx);
-    NrStatus answer = NR_INVALID;
+    nrhost_reply reply = {.status = status, .bytes = {.ptr = payload.ptr, .len = payload.len}};
     if (host != NULL && host->options.keep_owned) {
-        nrhost_arrival *arrival = nrhost_arrival_owned(sid, status, payload);
-        answer = nrhost_take(host, sid, arrival);
-        if (answer != NR_OK) {
-            nrhost_arrival_free(arrival);
-        }
-        return answer;
+        reply.ready = nrhost_arrival_owned(sid, status, payload);
+        return nrhost_take(host, sid, &reply);
     }
-    if (host != NULL) {
-        answer = take_copy(host, sid, status, payload.ptr, payload.len);
-    }
+    NrStatus answer = host != NULL ? nrhost_take(host, sid, &reply) : NR_INVALID;
     if (payload.release != NULL) {
         payload.release(payload.owner_ctx, payload.ptr, payload.len);
     }
@@ -57,11 +43,9 @@ static NrStatus commit_result_buffer(void *host_ctx, uint64_t sid, NrStatus stat
         return NR_INVALID;
     }
     arrival->frame.status = status;
-    NrStatus answer = nrhost_take(host, sid, arrival);
-    if (answer != NR_OK) {
-        nrhost_arrival_free(arrival);
-    }
-    return answer;
+    nrhost_reply reply = {
+        .status = status, .bytes = {.ptr = arrival->bytes, .len = arrival->frame.len}, .ready = arrival};
+    return nrhost_take(host, sid, &reply);
 }
 
 const NrHostVTableV2 nrhost_vtable_v2 = {

@@ -92,6 +92,15 @@ struct instance {
     uint64_t endless_ended;
 };
 
+/* ---- native.c: what a host may call, on any instance in any state; NULL: Invalid ---- */
+NATIVE_INSIDE NrStatus native_init(instance *self, void *host_ctx, const void *host);
+NATIVE_INSIDE uint32_t native_resolve(NrStr name);
+NATIVE_INSIDE NrStatus native_handle(instance *self, uint32_t id, uint64_t sid, const NrRequest *request,
+                                     NrBytes payload);
+NATIVE_INSIDE NrStatus native_enter_stream_data(instance *self, uint64_t sid, NrBytes data);
+NATIVE_INSIDE NrStatus native_enter_stream_close(instance *self, uint64_t sid);
+NATIVE_INSIDE void native_shutdown(instance *self);
+
 /* ---- native_send.c: any thread ---- */
 NATIVE_INSIDE NrStatus native_send(instance *self, uint64_t sid, NrStatus status, const void *data, uint64_t len);
 NATIVE_INSIDE void native_text(instance *self, uint64_t sid, NrStatus status, const char *text);
@@ -107,7 +116,7 @@ typedef struct native_tally {
 /* Owned buffers of this image, over all its instances. */
 NATIVE_INSIDE native_tally native_owned_tally(void);
 
-/* ---- native_worker.c: streams and the thread that runs them ---- */
+/* ---- native_worker.c: the thread that runs pooled calls and streams ---- */
 NATIVE_INSIDE bool native_worker_start(instance *self);
 /* Ends the worker; the calls and streams it leaves are answered Err. Any thread, the worker too. */
 NATIVE_INSIDE void native_worker_stop(instance *self);
@@ -117,10 +126,17 @@ NATIVE_INSIDE NrStatus native_defer(instance *self, const call *c);
 NATIVE_INSIDE void native_hold(instance *self, const call *c);
 /* Has every held call answered by the worker; gives their number. */
 NATIVE_INSIDE uint64_t native_let_go(instance *self);
+
+/* ---- native_streams.c ---- */
 /* Takes the stream. Invalid when its sid has one. */
 NATIVE_INSIDE NrStatus native_open(instance *self, stream *s);
 NATIVE_INSIDE NrStatus native_stream_data(instance *self, uint64_t sid, NrBytes data);
 NATIVE_INSIDE NrStatus native_stream_close(instance *self, uint64_t sid);
+
+/* With the lock held: one frame of the first stream that has one, which then goes to the end of the row; the lock is let go for the send.
+ * *due_ns is when the next may, 0 for never. False when the worker was stopped from there. */
+NATIVE_INSIDE bool native_send_one(instance *self, bool *sent, uint64_t *due_ns);
+NATIVE_INSIDE void native_stream_free(stream *s);
 
 /* A decimal number at the start of the text; 0 for none. */
 NATIVE_INSIDE uint64_t native_number(NrBytes text);
