@@ -142,6 +142,20 @@ def test_two_plugins_from_one_file(host: NrHost) -> None:
     assert host.call("deferred", plugin="second", body=b"still").reply.data == b"still"
 
 
+def test_a_load_during_another_instance_s_shutdown(host: NrHost) -> None:
+    host.callback("block", budget=1)
+    sid = host.submit("deferred", body=b"first").sid
+    assert host.parked() == 1
+    job = host.start_shutdown()
+    while host.call("echo").handle != Status.INVALID:  # until shutdown waits for the parked thread
+        pass
+    assert host.load(PLUGIN, plugin="second") == Status.OK
+    assert host.call("echo", plugin="second", body=b"x").reply.data == b"x"
+    host.release()
+    host.join(job)
+    assert host.wait(sid).reply.data == b"first"
+
+
 def test_what_is_no_plugin_is_refused(host: NrHost, tmp_path: Path) -> None:
     with pytest.raises(HostError, match="no/such/file"):
         host.load("/no/such/file.so", plugin="other")
