@@ -154,6 +154,7 @@ def test_a_load_during_another_instance_s_shutdown(host: NrHost) -> None:
     host.release()
     host.join(job)
     assert host.wait(sid).reply.data == b"first"
+    assert host.call("echo", plugin="second", body=b"y").reply.data == b"y"
 
 
 def test_what_is_no_plugin_is_refused(host: NrHost, tmp_path: Path) -> None:
