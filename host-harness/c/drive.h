@@ -43,10 +43,6 @@ void plugin_leave(plugin_slot *slot);
 /* Puts a new instance in the plugin's place and ends the old one; what that one broke is added to `broken`. */
 bool plugin_reload(const command *c, bool drain, json *broken, json *out);
 void plugins_unload_all(void);
-/* Whether the command has `ctx=`; json_fail where the plugin's ABI has no such thing. */
-bool is_ctx_given(const command *c, nrhost *host, json *out);
-/* The plugin_ctx that `ctx=` asks for; the plugin's own without. */
-void *plugin_ctx_of(const command *c, const nrhost *host);
 verb verb_load, verb_init, verb_info, verb_shutdown, verb_unload;
 
 /* ---- drive_saw.c: what the host knows of a plugin ---- */
@@ -67,6 +63,10 @@ typedef struct fields {
 /* False after json_fail. Borrows from the command. */
 bool fields_read(fields *f, const command *c, json *out);
 void fields_free(fields *f);
+/* Whether the command has `ctx=`; json_fail where the plugin's ABI has no such thing. */
+bool is_ctx_given(const command *c, nrhost *host, json *out);
+/* The plugin_ctx that `ctx=` asks for; the plugin's own without. */
+void *plugin_ctx_of(const command *c, const nrhost *host);
 /* With door=id: asks the plugin for the entry's number, unless id= gives one. */
 void fields_resolve(fields *f, const command *c, nrhost *host);
 /* A view as `raw.NAME=POINTER:LENGTH` asks: see drive.c's protocol. */

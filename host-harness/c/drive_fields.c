@@ -149,3 +149,26 @@ void fields_free(fields *f) {
     free(f->body);
     *f = (fields){0};
 }
+
+bool is_ctx_given(const command *c, nrhost *host, json *out) {
+    bool given = command_find(c, "ctx") != NULL;
+    if (given && nrhost_functions_of(host)->v2 != NULL) {
+        json_fail(out, "ctx= is for v1: a v2 plugin is given no plugin_ctx");
+        return false;
+    }
+    return given;
+}
+
+void *plugin_ctx_of(const command *c, const nrhost *host) {
+    const char *text = command_text(c, "ctx", "own");
+    if (strcmp(text, "null") == 0) {
+        return NULL;
+    }
+    if (strcmp(text, "host") == 0) {
+        return nrhost_ctx_of(host);
+    }
+    if (strncmp(text, "own", 3) == 0) {
+        return (char *)nrhost_info(host)->plugin_ctx + strtoll(text + 3, NULL, 0);
+    }
+    return (void *)(uintptr_t)strtoull(text, NULL, 0);
+}

@@ -300,7 +300,7 @@ def test_a_full_stream_is_answered_backpressure(capacity: int | None, taken: int
         host.load(PLUGIN, abi="v2", stream_capacity=capacity)
         sid = host.submit("count", kind="stream", body=b"200").sid
         until(lambda: host.ledger().backpressure >= 3)
-        assert host.ledger().replies == taken
+        until(lambda: host.ledger().replies == taken)  # one more while a frame is being refused
         assert host.wait(sid).data == [*(b"%d" % n for n in range(200)), b""]
 
 
