@@ -47,10 +47,18 @@ class UnaryCall:
 
     def take(self, table: MutableMapping[int, Call], sid: int, status: int, data: bytes) -> int:
         """See `Call`. Of two replies at once the one that removes the call is its reply."""
-        if table.pop(sid, None) is None:
-            return GONE
-        self.reply = Reply(data, status)
-        self._arrived.release()
+        reply = Reply(data, status)
+        try:
+            if table.pop(sid, None) is None:
+                return GONE
+            self.reply = reply
+            self._arrived.release()
+        except BaseException:
+            # An interrupt just behind the pop: nobody else can find the call any more, and its thread waits.
+            if self.reply is None and table.get(sid) is not self:
+                self.reply = reply
+                self._arrived.release()
+            raise
         return TAKEN
 
     def fail(self, error: HostError) -> None:

@@ -169,6 +169,18 @@ def test_a_unary_call_waits_for_another_thread() -> None:
     assert UnaryCall().wait(-5) is None
 
 
+def test_an_interrupt_behind_the_removal_loses_no_reply() -> None:
+    class Interrupted(dict[int, Call]):
+        def pop(self, *arguments: Any) -> Any:
+            super().pop(*arguments)
+            raise KeyboardInterrupt
+
+    call = UnaryCall()
+    with pytest.raises(KeyboardInterrupt):
+        call.take(Interrupted({1: call}), 1, 0, b"kept")
+    assert call.wait(None) == Reply(b"kept")
+
+
 def test_a_failure_is_raised_by_who_waits() -> None:
     unary, stream = UnaryCall(), StreamCall(0)
     taken(stream, (0, b"frame"))
