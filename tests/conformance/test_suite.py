@@ -133,7 +133,7 @@ def test_a_driver_that_does_not_speak(behaviour: str, complaint: str) -> None:
 
 def test_a_silent_driver() -> None:
     with (
-        pytest.raises(DriverError, match="said nothing for 0.5 s at 'hello'"),
+        pytest.raises(DriverError, match=r"said nothing for 0\.5 s at 'hello'"),
         Driver([sys.executable, "-c", "import sys; sys.stdin.read()"], grace_s=0.5) as driver,
     ):
         driver.hello(limit_s=0)
