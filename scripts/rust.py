@@ -1,14 +1,16 @@
-"""Build the Rust hosts and the Rust conformance plugin, as the tests use them.
+"""Build and test the Rust hosts and the Rust conformance plugin.
 
     rust.py [--release]
 
-Prints the folder they are in. Without cargo it says so and ends with 2: what to make of that is the caller's affair.
+Builds, and prints the folder they are in. Without cargo it says so and ends with 2: what to make of that is the
+caller's affair.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -43,6 +45,40 @@ def build(release: bool = False) -> Path | None:
     if done.returncode != 0:
         sys.exit(f"{' '.join(command)} failed in {WORKSPACE.relative_to(ROOT)}:\n{done.stdout}")
     return folder(release)
+
+
+def test(plugins: Path | None, *packages: str) -> tuple[int, int, str]:
+    """Run the tests of the workspace. There is a cargo.
+
+    Args:
+        plugins: a folder with hello.so, plugin.so, plain.so and refuses.so made from Python; None: the tests' own in C.
+        packages: the crates to test, all without.
+
+    Returns:
+        How many passed, how many failed, and what was printed.
+    """
+    names = {
+        "NYLON_RING_TEST_PLUGIN": "hello",
+        "NYLON_RING_CONFORMANCE_PLUGIN": "plugin",
+        "NYLON_RING_PLAIN_PLUGIN": "plain",
+        "NYLON_RING_REFUSES_PLUGIN": "refuses",
+    }
+    given = {variable: str(plugins / f"{name}.so") for variable, name in names.items()} if plugins else {}
+    which = [word for package in packages for word in ("--package", package)] or ["--workspace"]
+    done = subprocess.run(
+        ["cargo", "test", "--locked", "--quiet", "--no-fail-fast", *which],
+        cwd=WORKSPACE,
+        env={**os.environ, **given},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    )
+    counts = re.findall(r"^test result: \w+\. (\d+) passed; (\d+) failed", done.stdout, re.MULTILINE)
+    passed, failed = sum(int(good) for good, _ in counts), sum(int(bad) for _, bad in counts)
+    if done.returncode != 0:
+        failed = max(failed, 1)
+    return passed, failed, done.stdout
 
 
 def main() -> int:

@@ -1,8 +1,9 @@
-"""Run the test suite once with every Python there is: 3.11, 3.12, 3.13, and Debian's static one.
+"""Run the test suite once with every Python there is: 3.11, 3.12, 3.13, and Debian's static one; and the Rust hosts'.
 
     test.py [--sanitize address,undefined] [pytest arguments]
 
-A Python that is missing is left out with a line that says so, and is a failure where CI=true.
+A Python that is missing is left out with a line that says so, and so are the Rust hosts where cargo is missing: both
+are failures where CI=true.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass
 from pathlib import Path
 
+import rust
 from environment import ROOT, check, make
 
 VERSIONS = ("3.11", "3.12", "3.13")
@@ -78,7 +80,7 @@ def run_suite(name: str, python: Path, arguments: list[str], environment: dict[s
     if done.returncode != 0:
         failed = max(failed, 1)
     print(f"Python {name}: {passed} passed, {failed} failed", file=sys.stderr, flush=True)
-    return Result(name, passed, failed, done.stdout)
+    return Result(f"Python {name}", passed, failed, done.stdout)
 
 
 def build_host(out: str, sanitize: str) -> None:
@@ -120,10 +122,48 @@ def main() -> int:
         build_host("build/c", "")
         results = test_all(rest)
     for result in results:
-        print(f"\n==== Python {result.name}\n{result.output.strip()}")
+        print(f"\n==== {result.name}\n{result.output.strip()}")
     passed, failed = sum(result.passed for result in results), sum(result.failed for result in results)
     print(f"\n{passed} passed, {failed} failed")
     return 1 if failed or not passed else 0
+
+
+def leave_out(name: str, what: str) -> list[Result]:
+    """Say that something is missing; a failure in CI."""
+    if os.environ.get("CI") == "true":
+        return [Result(name, 0, 1, f"{what}, and CI tests with it")]
+    print(f"{what}: left out", file=sys.stderr)
+    return []
+
+
+def build_python_plugins(python: Path) -> Path:
+    """Build the plugins that the Rust hosts' tests load. In one folder for every Python: cargo knows their paths."""
+    folder = ROOT / "build/rust-plugins"
+    folder.mkdir(parents=True, exist_ok=True)
+    sources = [
+        ROOT / "examples/hello.py",
+        *(ROOT / f"tests/conformance/{n}.py" for n in ("plugin", "plain", "refuses")),
+    ]
+    for source in sources:
+        command: list[str | Path] = [
+            python,
+            "-P",
+            "-m",
+            "nylon_ring_py.cli",
+            "build-plugin",
+            source,
+            "-o",
+            folder / f"{source.stem}.so",
+        ]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    return folder
+
+
+def run_rust(name: str, plugins: Path | None, *packages: str) -> Result:
+    """Run the tests of the Rust hosts and count."""
+    result = Result(name, *rust.test(plugins, *packages))
+    print(f"{name}: {result.passed} passed, {result.failed} failed", file=sys.stderr, flush=True)
+    return result
 
 
 def test_all(arguments: list[str]) -> list[Result]:
@@ -135,12 +175,21 @@ def test_all(arguments: list[str]) -> list[Result]:
             check(python)
             make(ROOT / ".venvs" / name, python, strict=True)
             present[name] = ROOT / ".venvs" / name / "bin/python"
-        elif os.environ.get("CI") == "true":
-            results.append(Result(name, 0, 1, f"Python {name} is missing, and CI tests with it"))
         else:
-            print(f"Python {name} is not on this machine: left out", file=sys.stderr)
+            results += leave_out(name, f"Python {name} is not on this machine")
+    has_cargo = rust.build() is not None
+    if not has_cargo:
+        results += leave_out("rust", rust.NO_CARGO)
     # One after the other: host and workers of a single test keep two cores busy.
-    return results + [run_suite(name, inner, arguments, {}) for name, inner in present.items()]
+    for number, (name, inner) in enumerate(present.items()):
+        # Native plugins in native hosts are the same whichever Python runs the suite.
+        results.append(run_suite(name, inner, arguments, {"NRPY_CONFORMANCE_NATIVE": "1" if number == 0 else "0"}))
+        if has_cargo and not arguments:
+            plugins = build_python_plugins(inner)
+            results.append(run_rust(f"Rust hosts, {name}", plugins, "nylon-ring-host-v1", "nylon-ring-crates"))
+    if has_cargo and not arguments:
+        results.append(run_rust("Rust hosts, native plugins", None))
+    return results
 
 
 if __name__ == "__main__":

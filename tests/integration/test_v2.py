@@ -6,10 +6,11 @@ import os
 import subprocess
 import zlib
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from conftest import ROOT, BuildPlugin, StartHost
-from nrhost import NrHost, Status
+from nrhost import Abi, NrHost, Status
 
 UNKNOWN = 0xFFFFFFFF
 SLOTS = 64
@@ -115,7 +116,7 @@ def test_info(host: NrHost) -> None:
 
 @pytest.mark.parametrize("door", ["handle", "id", "fast"])
 @pytest.mark.parametrize("entry", ["echo_sync", "raw"])
-def test_every_door(host: NrHost, entry: str, door: str) -> None:
+def test_every_door(host: NrHost, entry: str, door: Literal["handle", "id", "fast"]) -> None:
     assert host.call(entry, body=b"hi", door=door).reply.data == b"hi"
 
 
@@ -160,7 +161,7 @@ def test_out_of_turn(start_host: StartHost, second: Path) -> None:
 
 
 @pytest.mark.parametrize(("abi", "status"), [("v1", Status.ERR), ("v2", Status.BACKPRESSURE)])
-def test_a_full_queue(start_host: StartHost, second: Path, abi: str, status: int) -> None:
+def test_a_full_queue(start_host: StartHost, second: Path, abi: Abi, status: int) -> None:
     host = start_host()
     host.load(second, abi=abi)
     running = host.submit("block").sid

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from build_fixtures import REAL_STUB
 
 from nylon_ring_py.build.builder import BuildResult
+from nylon_ring_py.build.elf import add_payload
 from nylon_ring_py.build.errors import BuildError
+from nylon_ring_py.build.payload import encode_payload, pack_archive
 from nylon_ring_py.cli import main as cli
 
 
@@ -85,3 +89,15 @@ def test_programming_errors_are_not_hidden(builder: Builder) -> None:
     builder.error = RuntimeError("a bug")
     with pytest.raises(RuntimeError):
         cli.main(["build-plugin", "hello.py"])
+
+
+def test_the_manifest_is_read_and_nothing_is_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    manifest = {"entries": [{"name": "ping", "kind": "unary", "thread": "host", "raw": False}]}
+    payload = encode_payload({"name": "p"}, manifest, pack_archive({"p.py": b"1/0"}))
+    file = tmp_path / "p.so"
+    file.write_bytes(add_payload(REAL_STUB.read_bytes(), payload))
+    assert cli.main(["manifest", str(file)]) == 0
+    assert json.loads(capsys.readouterr().out)["entries"] == manifest["entries"]
+    assert cli.main(["manifest", str(tmp_path / "nowhere.so")]) == 1
+    assert cli.main(["manifest", __file__]) == 1
+    assert "ELF file" in capsys.readouterr().err
