@@ -19,7 +19,7 @@ Door: TypeAlias = Literal["handle", "raw", "fast", "id"]
 
 @dataclass
 class Request:
-    """A call to make. Text that is None is left out; where all of it is, the call goes without a request."""
+    """A call to make. The four fields of a request go with door `handle` alone, and v2 takes none of them."""
 
     entry: str
     body: bytes = b""

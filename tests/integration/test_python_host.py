@@ -9,9 +9,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, BuildPlugin
-
-C_PLUGINS = Path(os.environ.get("NRHOST", str(ROOT / "build/c/nrhost"))).parent
+from conftest import BuildPlugin
 
 SOURCE = """
     import sys
