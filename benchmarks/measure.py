@@ -16,23 +16,24 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 LIMIT_S = 120
+BUILD_LIMIT_S = 600
 
 
 class BenchError(Exception):
     """Something that should have run did not; its text says what, and what it said."""
 
 
-def run(command: list[str]) -> str:
+def run(command: list[str], limit_s: float = LIMIT_S) -> str:
     """Run a command to its end.
 
     Returns:
         its standard output.
 
     Raises:
-        BenchError: it cannot be started, fails, or takes longer than LIMIT_S.
+        BenchError: it cannot be started, fails, or takes longer than `limit_s`.
     """
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=limit_s)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise BenchError(f"{command[0]}: {error}") from error
     if done.returncode != 0:
@@ -55,6 +56,7 @@ class Tools:
     plugin: Path
     second: Path
     floor: Path
+    rust: Path | None  # the folder of the Rust hosts, where there is cargo
 
     def bench(self, plugin: Path, entry: str, kind: str, **options: object) -> dict[str, Any]:
         """One `nrhost bench`; an option `busy_end="x"` is `--busy-end x`.
@@ -89,6 +91,18 @@ def build_floor(out: Path) -> None:
     run([compiler, *options, *includes, str(HERE / "floor/floor.c"), str(library), rpath, "-o", str(out)])
 
 
+def build_rust() -> Path | None:
+    """Build the Rust hosts, optimised; None where there is no cargo.
+
+    Raises:
+        BenchError: cargo fails.
+    """
+    if shutil.which("cargo") is None:
+        print("no cargo on PATH: the Rust hosts are left out", file=sys.stderr)
+        return None
+    return Path(run([sys.executable, str(ROOT / "scripts/rust.py"), "--release"], BUILD_LIMIT_S).strip())
+
+
 def build_command(source: Path, out: Path) -> list[str]:
     """How a user builds a plugin with this Python."""
     return [sys.executable, "-P", "-m", "nylon_ring_py.cli", "build-plugin", str(source), "-o", str(out)]
@@ -103,7 +117,13 @@ def prepare(folder: Path) -> Tools:
     host = Path(os.environ.get("NRHOST", str(ROOT / "build/c/nrhost")))
     if not host.exists():
         raise BenchError(f"there is no host at {host}: make host")
-    tools = Tools(host=host, plugin=folder / "plugin.so", second=folder / "second.so", floor=folder / "floor.so")
+    tools = Tools(
+        host=host,
+        plugin=folder / "plugin.so",
+        second=folder / "second.so",
+        floor=folder / "floor.so",
+        rust=build_rust(),
+    )
     build_floor(tools.floor)
     run(build_command(HERE / "plugin.py", tools.plugin))
     shutil.copy(HERE / "plugin.py", folder / "second.py")

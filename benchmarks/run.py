@@ -23,6 +23,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 from benchmarks.cases import Hops, all_cases
 from benchmarks.measure import BenchError, libpython, prepare
 from benchmarks.report import Row, as_json, show, table
+from benchmarks.rust_cases import rust_cases
 
 QUICK_ROUNDS, ROUNDS = 3, 9
 SHARED_CORE_NS = 2000  # no hardware is as slow as that from core to core: two threads took turns on one
@@ -48,8 +49,10 @@ def measure(*, quick: bool, rounds: int, hops: Hops) -> list[Row]:
     """Run all rounds; progress goes to stderr."""
     cases = all_cases(hops)
     with tempfile.TemporaryDirectory(prefix="nylon-bench-") as folder:
-        print("building the floor and the plugin", file=sys.stderr)
+        print("building the floor, the plugin and the Rust hosts", file=sys.stderr)
         tools = prepare(Path(folder))
+        if tools.rust is not None:
+            cases += rust_cases()
         for number in range(rounds):
             for case in cases:
                 print(f"round {number + 1} of {rounds}: {case.rows[0].title}", file=sys.stderr)
