@@ -23,7 +23,7 @@ void json_report(json *out, const char *key, const nrhost_report *report) {
 }
 
 void json_broken(json *out, nrhost *host) {
-    static uint64_t late_told;
+    static _Atomic uint64_t late_told;
     char text[256];
     nrhost_report report;
     if (!nrhost_ledger_report(host, &report)) {
@@ -36,12 +36,10 @@ void json_broken(json *out, nrhost *host) {
         snprintf(text, sizeof text, "%llu calls were accepted and never answered", (unsigned long long)report.open);
         json_string(out, NULL, text);
     }
-    uint64_t late = nrhost_late_sends();
-    if (late > late_told) {
-        snprintf(text, sizeof text, "%llu sends came after shutdown had returned",
-                 (unsigned long long)(late - late_told));
+    uint64_t late = nrhost_late_sends(), told = atomic_exchange(&late_told, late);
+    if (late > told) {
+        snprintf(text, sizeof text, "%llu sends came after shutdown had returned", (unsigned long long)(late - told));
         json_string(out, NULL, text);
-        late_told = late;
     }
 }
 

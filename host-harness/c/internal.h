@@ -37,6 +37,7 @@ typedef struct nrhost_reply {
     NrStatus status;
     NrBytes bytes;         /* borrowed until the send returns */
     nrhost_arrival *ready; /* has these bytes already; NULL: they are copied */
+    bool late;             /* its call is over: not for another one with that sid */
 } nrhost_reply;
 
 /* Memory lent to the plugin; its own once the lease is over. Abandoned when no call or slot has its token any more. */
@@ -99,7 +100,7 @@ typedef struct nrhost_front {
     bool offers_state;
     bool tells_drops;    /* a dropped receiver is a stream_close */
     bool answers_sends;  /* send_result has an answer, so that streams can be bounded */
-    NrStatus handle_max; /* the highest status that handle and stream_data may return */
+    NrStatus handle_max; /* the one status above StreamEnd that handle and stream_data may return; StreamEnd: none */
     const void *host_vtable;
     bool (*take_functions)(nrhost *host); /* false: one is missing */
     NrStatus (*init)(nrhost *host, void *host_ctx, const void *host_vtable);
@@ -161,8 +162,8 @@ NRHOST_INTERNAL void nrhost_arrival_free(nrhost_arrival *arrival);
 
 /* leases.c */
 NRHOST_INTERNAL NrBufferLease nrhost_lease_out(nrhost *host, uint64_t sid, uint64_t capacity);
-/* Ends the lease. With *live its memory, `len` bytes of it set, is the caller's to deliver. NULL without *live: there is
- * no such lease, or not so much room, and nothing has changed. NULL with *live false and *abandoned: given up long ago. */
+/* Ends a lease: its memory, `len` bytes of it set, is the caller's. *abandoned: its call is over, and another with that sid
+ * must not get it. NULL: there is no such lease, or not so much room, and nothing has changed. */
 NRHOST_INTERNAL nrhost_arrival *nrhost_lease_back(nrhost *host, uint64_t sid, uint64_t token, uint64_t len,
                                                   bool *abandoned);
 NRHOST_INTERNAL void nrhost_leases_free(nrhost *host);

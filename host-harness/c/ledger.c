@@ -46,7 +46,7 @@ __attribute__((format(printf, 3, 4))) static void broken(nrhost_ledger *ledger, 
     va_end(arguments);
 }
 
-/* Beside the four that mean an error or an end in every ABI, only the highest a function may return is one more. */
+/* Statuses up to StreamEnd may come from anywhere; above, `highest` alone. */
 void nrhost_ledger_status(nrhost_ledger *ledger, uint64_t sid, NrStatus status, NrStatus highest) {
     if (status > NR_STREAM_END && status != highest) {
         broken(ledger, &ledger->sum.bad_status, "sid %llu: status %u is not ABI %s's there", (unsigned long long)sid,

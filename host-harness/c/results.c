@@ -118,7 +118,9 @@ NrStatus nrhost_take(nrhost *host, uint64_t sid, const nrhost_reply *reply) {
         reply->ready != NULL ? reply->ready : nrhost_arrival_copy(sid, reply->status, reply->bytes);
     NrStatus answer = NR_OK;
     nrhost_slot *slot = nrhost_slot_of(host, sid);
-    if (slot != NULL) {
+    if (reply->late) {
+        answer = NR_INVALID;
+    } else if (slot != NULL) {
         fill_slot(slot, arrival);
     } else {
         answer = deliver(host, sid, arrival);

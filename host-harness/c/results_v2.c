@@ -43,8 +43,10 @@ static NrStatus commit_result_buffer(void *host_ctx, uint64_t sid, NrStatus stat
         return NR_INVALID;
     }
     arrival->frame.status = status;
-    nrhost_reply reply = {
-        .status = status, .bytes = {.ptr = arrival->bytes, .len = arrival->frame.len}, .ready = arrival};
+    nrhost_reply reply = {.status = status,
+                          .bytes = {.ptr = arrival->bytes, .len = arrival->frame.len},
+                          .ready = arrival,
+                          .late = abandoned};
     return nrhost_take(host, sid, &reply);
 }
 

@@ -246,6 +246,16 @@ def test_an_abandoned_lease_is_kept_until_it_comes_back(probe: NrHost) -> None:
     assert probe.leases() == 0
 
 
+def test_an_abandoned_lease_is_not_for_the_next_call_of_that_sid(probe: NrHost) -> None:
+    probe.submit("lease_late", sid=9)
+    probe.drop(9)
+    probe.submit("held", sid=9)
+    probe.call("lease_commit")
+    assert said(probe) == "late 2 again 2"
+    probe.shutdown()
+    assert probe.wait(9).reply.text == "shutting down"
+
+
 def test_a_lease_that_is_never_used_stays_until_shutdown(probe: NrHost) -> None:
     assert probe.call("lease_unused").reply.text == "otherwise"
     assert probe.call("lease_unused", door="fast").reply.text == "otherwise"
