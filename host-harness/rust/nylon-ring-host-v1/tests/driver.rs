@@ -4,6 +4,7 @@
 
 #[path = "support/driver.rs"]
 mod driver;
+mod support;
 
 use driver::{Driver, frames, plugin, sid};
 
@@ -53,6 +54,15 @@ fn loading() {
     );
     driver.ok("unload plugin=other");
     assert_eq!(driver.error("unload plugin=other"), "no plugin is loaded as other");
+    assert_eq!(driver.quit(), Some(0));
+}
+
+#[test]
+fn what_plugins_print_is_no_answer() {
+    let mut driver = Driver::start();
+    let library = support::noisy_library();
+    let why = driver.error(&format!("load path={}", library.display()));
+    assert!(why.contains("nylon_ring_get_plugin_v1"), "{why}");
     assert_eq!(driver.quit(), Some(0));
 }
 
@@ -260,4 +270,14 @@ fn reloads_under_traffic() {
         assert_eq!(driver.frames("call entry=echo body=after"), [(OK, "after".into())]);
         assert_eq!(driver.quit(), Some(0));
     }
+}
+
+#[test]
+fn a_reload_is_a_new_instance() {
+    let mut driver = Driver::with_plugin("v1");
+    let held = sid(&driver.ok("submit entry=held body=old"));
+    driver.ok("reload n=1 threads=0");
+    assert_eq!(driver.frames(&format!("wait sid={held}"))[0].0, ERR);
+    assert_eq!(driver.frames("call entry=let_go"), [(OK, "0".into())]);
+    assert_eq!(driver.quit(), Some(0));
 }

@@ -59,6 +59,11 @@ pub fn faulty_plugin(defines: &[&str]) -> PathBuf {
     compile("tests/support/faulty_plugin.c", defines)
 }
 
+/// A library that prints to stdout when it is loaded, and is no plugin.
+pub fn noisy_library() -> PathBuf {
+    compile("tests/support/noisy.c", &[])
+}
+
 pub fn load(path: &Path) -> NylonRingHost {
     NylonRingHost::load_with(path, Layout::Seed).unwrap()
 }
