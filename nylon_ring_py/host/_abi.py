@@ -7,6 +7,7 @@ bytes are `char *`, which cffi turns into bytes in one step, and `host_ctx` is `
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
@@ -83,13 +84,46 @@ typedef struct {
     NrStatus (*handle_by_id)(uint32_t, uint64_t, NrBytes);
 } NrPluginVTableV2;
 
-const NrPluginInfo *nylon_ring_get_plugin_v1(void);
-const NrPluginInfo *nylon_ring_get_plugin(void);
+typedef const NrPluginInfo *(*NrGetPluginFn)(void);
+
+void *dlopen(const char *, int);
+void *dlsym(void *, const char *);
+int dlclose(void *);
+char *dlerror(void);
 """
 
 ffi: Any = FFI()
 ffi.cdef(DECLARATIONS)
 NULL: CData = ffi.NULL
+
+# By hand: ffi.dlopen keeps something for each library it has opened, also when that is closed.
+# All four are looked up here: a look-up between a failure and dlerror would take its message.
+_process: Any = ffi.dlopen(None)
+_dlopen, _dlsym, _dlclose, _dlerror = _process.dlopen, _process.dlsym, _process.dlclose, _process.dlerror
+
+
+def open_library(path: str) -> CData:
+    """dlopen, as hosts do it: all symbols bound now, none given to others.
+
+    Raises:
+        OSError: the dynamic linker's words.
+    """
+    library = _dlopen(os.fsencode(path), ffi.RTLD_NOW | ffi.RTLD_LOCAL)
+    if library == NULL:
+        raise OSError(ffi.string(_dlerror()).decode(errors="replace"))
+    return library
+
+
+def find_getter(library: CData, name: str) -> CData | None:
+    """The exported function of that name, as one that hands out a plugin; None where there is none."""
+    address = _dlsym(library, name.encode())
+    return None if address == NULL else ffi.cast("NrGetPluginFn", address)
+
+
+def close_library(library: CData) -> None:
+    """dlclose."""
+    _dlclose(library)
+
 
 NO_BYTES = (NULL, 0)
 NO_TEXT = (NULL, 0, 0)

@@ -11,7 +11,7 @@ from typing import Literal, TypeAlias, get_args
 from nylon_ring_py.build.errors import BuildError
 from nylon_ring_py.build.payload import read_payload
 from nylon_ring_py.host import _replies
-from nylon_ring_py.host._abi import NULL, CData, ffi, text_of
+from nylon_ring_py.host._abi import NULL, CData, close_library, ffi, find_getter, open_library, text_of
 from nylon_ring_py.host.errors import AbiVersionError, LibraryError, NotAPluginError, PluginNotFoundError
 from nylon_ring_py.status import Status
 
@@ -54,7 +54,7 @@ class Functions:
 
     def close_library(self) -> None:
         """dlclose. No function may be called, or be running, any more."""
-        ffi.dlclose(self.library)
+        close_library(self.library)
 
 
 def open_plugin(path: str | os.PathLike[str], abi: Abi | None) -> Functions:
@@ -74,13 +74,13 @@ def open_plugin(path: str | os.PathLike[str], abi: Abi | None) -> Functions:
     if not Path(shown).exists():
         raise PluginNotFoundError(shown, "there is no such file")
     try:
-        library = ffi.dlopen(str(Path(shown).absolute()), ffi.RTLD_NOW | ffi.RTLD_LOCAL)
+        library = open_library(str(Path(shown).absolute()))
     except OSError as error:
         raise LibraryError(shown, f"it cannot be opened as a shared library: {error}") from error
     try:
         return _functions_of(library, shown, abi or choose(library, shown))
     except BaseException:
-        ffi.dlclose(library)
+        close_library(library)
         raise
 
 
@@ -104,31 +104,28 @@ def choose(library: CData, path: str) -> Abi:
 
 
 def _exports(library: CData, abi: Abi) -> bool:
-    try:
-        getattr(library, _GETTERS[abi])
-    except AttributeError:
-        return False
-    return True
+    return find_getter(library, _GETTERS[abi]) is not None
 
 
 def _functions_of(library: CData, path: str, abi: Abi) -> Functions:
-    getter = _GETTERS[abi]
-    if not _exports(library, abi):
+    name = _GETTERS[abi]
+    getter = find_getter(library, name)
+    if getter is None:
         other: Abi = "v1" if abi == "v2" else "v2"
         hint = f"; it exports {_GETTERS[other]}, so load it with abi={other!r}" if _exports(library, other) else ""
-        raise NotAPluginError(path, f"it does not export {getter}, as a plugin of ABI {abi} does{hint}")
-    info = getattr(library, getter)()
+        raise NotAPluginError(path, f"it does not export {name}, as a plugin of ABI {abi} does{hint}")
+    info = getter()
     if info == NULL:
-        raise NotAPluginError(path, f"{getter} returned null")
+        raise NotAPluginError(path, f"{name} returned null")
     wanted = 2 if abi == "v2" else 1
     if info.abi_version != wanted:
         raise AbiVersionError(path, f"it says that it speaks ABI version {info.abi_version}, not {wanted}")
     if info.vtable == NULL:
         raise NotAPluginError(path, "its table of functions is null")
     table = ffi.cast(_TABLES[abi], info.vtable)
-    for name in ("init", "handle", "shutdown"):
-        if getattr(table, name) == NULL:
-            raise NotAPluginError(path, f"its {name} function is null")
+    for function in ("init", "handle", "shutdown"):
+        if getattr(table, function) == NULL:
+            raise NotAPluginError(path, f"its {function} function is null")
     return _v2(library, info, table) if abi == "v2" else _v1(library, info, table, abi)
 
 

@@ -256,3 +256,19 @@ def test_the_driver_keeps_stdout_for_answers() -> None:
     assert "nonsense" in answers[3]["error"]
     assert (answers[4]["handle"], answers[4]["frames"]) == (3, [])
     assert done.stderr == "a plugin prints\n"
+
+
+@pytest.mark.parametrize("file", ["c_plugin.so", "c_plugin_raw.so"])
+def test_many_loads_leave_nothing(file: str) -> None:
+    code = """
+        def rounds(count):
+            for i in range(count):
+                with Host.load(path, abi=sys.argv[2]) as host:
+                    assert host.call("echo", str(i)).text == str(i)
+                    host.call_stream("burst").close()
+            gc.collect()
+            return len(gc.get_objects())
+        before = rounds(20)
+        assert abs(rounds(200) - before) < 50
+    """
+    run(code, C_PLUGINS / file, "v1-raw" if "raw" in file else "v1")
