@@ -80,7 +80,8 @@ def loaded_fifty_times(pair: Pair) -> None:
         rss_kib.append(pair.process().rss_kib)
         if len(rss_kib) == 2:
             before = pair.process()
-    expect_flat(rss_kib, LOADS // 2, f"memory over {LOADS} loads")
+    # A plugin that leaves its modules behind keeps 100 KiB and more of each load, so more than this of 25.
+    expect_flat(rss_kib, 2048, f"memory over {LOADS} loads")
 
     def is_as_before() -> bool:
         now = pair.process()
