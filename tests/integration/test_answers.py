@@ -60,7 +60,7 @@ def refused(req, callback):
 def test_every_status_that_can_be_sent(build_once: BuildPlugin, start_host: StartHost) -> None:
     host = start_host()
     assert host.load(build_once(STATUSES, "statuses")) == Status.OK
-    for status in Status:
+    for status in set(Status) - {Status.BACKPRESSURE}:  # that one is a host's to answer
         body = b"%d" % status
         for entry in ("pooled", "sync", "raw", "raw_sync", "callback", "response", "over", "by_sid"):
             reply = host.call(entry, body=body).reply

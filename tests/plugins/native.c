@@ -125,9 +125,9 @@ NrStatus native_init(instance *self, void *host_ctx, const void *host) {
     if (self->state == GIVEN && host != NULL) {
         self->host_ctx = host_ctx;
         if (self->v2) {
-            self->host.v2 = host;
+            self->host.v2 = *(const NrHostVTableV2 *)host;
         } else {
-            self->host.v1 = host;
+            self->host.v1 = *(const NrHostVTable *)host;
         }
         status = native_starts();
         if (status == NR_OK && !native_worker_start(self)) {

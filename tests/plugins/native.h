@@ -75,9 +75,9 @@ struct instance {
     bool v2;
     void *host_ctx;
     union {
-        const NrHostVTable *v1;
-        const NrHostVTableV2 *v2;
-    } host;
+        NrHostVTable v1;
+        NrHostVTableV2 v2;
+    } host; /* a copy: the released host of v2 frees its table while streams go on */
 
     pthread_mutex_t lock; /* guards what follows */
     pthread_cond_t changed;

@@ -190,7 +190,17 @@ __attribute__((constructor)) static void begin(void) {
     for_all(make_locks);
 }
 
+/* With the process, or with the file: where an instance was never shut down its worker ends with the process. */
+static void join_ended(instance *self) {
+    pthread_mutex_lock(&self->lock);
+    bool ended = self->state == OVER;
+    pthread_mutex_unlock(&self->lock);
+    if (ended) {
+        join_worker(self);
+    }
+}
+
 /* A worker that shut its own instance down may still be on its way out. */
 __attribute__((destructor)) static void end(void) {
-    for_all(join_worker);
+    for_all(join_ended);
 }

@@ -8,11 +8,11 @@
 
 NrStatus native_send(instance *self, uint64_t sid, NrStatus status, const void *data, uint64_t len) {
     if (!self->v2) {
-        self->host.v1->send_result(self->host_ctx, sid, status, (NrBytes){.ptr = data, .len = len});
+        self->host.v1.send_result(self->host_ctx, sid, status, (NrBytes){.ptr = data, .len = len});
         return NR_OK;
     }
     NrVecU8 borrowed = {.ptr = (uint8_t *)(uintptr_t)data, .len = len, .cap = len};
-    return self->host.v2->send_result(self->host_ctx, sid, status, borrowed);
+    return self->host.v2.send_result(self->host_ctx, sid, status, borrowed);
 }
 
 void native_text(instance *self, uint64_t sid, NrStatus status, const char *text) {
@@ -84,7 +84,7 @@ NrStatus native_send_owned(instance *self, uint64_t sid, NrStatus status, const 
     stay();
     atomic_fetch_add(&sent, 1);
     NrOwnedBytes owned = {.ptr = copy, .len = len, .owner_ctx = (void *)ticket, .release = release};
-    return self->host.v2->send_result_owned(self->host_ctx, sid, status, owned);
+    return self->host.v2.send_result_owned(self->host_ctx, sid, status, owned);
 }
 
 native_tally native_owned_tally(void) {
@@ -108,7 +108,7 @@ NrStatus native_send_vector(instance *self, uint64_t sid, NrStatus status, const
     }
     atomic_fetch_add(&sent, 1);
     NrVecU8 vector = {.ptr = copy, .len = len, .cap = len + 1, .owned = 1, .drop_fn = drop};
-    return self->host.v2->send_result(self->host_ctx, sid, status, vector);
+    return self->host.v2.send_result(self->host_ctx, sid, status, vector);
 }
 
 /* ---- the host's own buffer ---- */
@@ -116,7 +116,7 @@ NrStatus native_send_vector(instance *self, uint64_t sid, NrStatus status, const
 NrStatus native_send_lease(instance *self, uint64_t sid, NrStatus status, const void *data, uint64_t len) {
     NrBufferLease lease = {0};
     if (self->v2) {
-        lease = self->host.v2->acquire_result_buffer(self->host_ctx, sid, len);
+        lease = self->host.v2.acquire_result_buffer(self->host_ctx, sid, len);
     }
     if (lease.ptr == NULL) {
         return native_send(self, sid, status, data, len);
@@ -124,5 +124,5 @@ NrStatus native_send_lease(instance *self, uint64_t sid, NrStatus status, const 
     if (len > 0) {
         memcpy(lease.ptr, data, len);
     }
-    return self->host.v2->commit_result_buffer(self->host_ctx, sid, status, lease.token, len);
+    return self->host.v2.commit_result_buffer(self->host_ctx, sid, status, lease.token, len);
 }

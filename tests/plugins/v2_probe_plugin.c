@@ -79,11 +79,11 @@ static NrStatus skip(instance *self, call *c) {
 /* ---- leases ---- */
 
 static NrBufferLease acquire(instance *self, uint64_t sid, uint64_t capacity) {
-    return self->host.v2->acquire_result_buffer(self->host_ctx, sid, capacity);
+    return self->host.v2.acquire_result_buffer(self->host_ctx, sid, capacity);
 }
 
 static NrStatus commit(instance *self, uint64_t sid, uint64_t token, uint64_t len) {
-    return self->host.v2->commit_result_buffer(self->host_ctx, sid, NR_OK, token, len);
+    return self->host.v2.commit_result_buffer(self->host_ctx, sid, NR_OK, token, len);
 }
 
 static void lease(instance *self, call *c) {

@@ -57,7 +57,8 @@ impl Slot {
 
 struct HostV2 {
     ctx: *mut c_void,
-    vtable: *const NrHostVTable,
+    /// A copy: the released host frees its table while streams go on.
+    vtable: NrHostVTable,
 }
 
 // SAFETY: the ABI lets a plugin use both from any of its threads.
@@ -69,12 +70,12 @@ impl Outlet for HostV2 {
     fn send(&self, sid: u64, status: Status, payload: &[u8]) -> Sent {
         let status = NrStatus::from_raw(status.0);
         let payload = payload.to_vec();
-        // SAFETY: the table and the context are valid until `shutdown` returns; the instance's threads end before.
+        // SAFETY: the context is valid until `shutdown` returns; the instance's threads end before.
         let taken = unsafe {
             if payload.len() < OWNED_FROM {
-                ((*self.vtable).send_result)(self.ctx, sid, status, NrVec::from_vec(payload))
+                (self.vtable.send_result)(self.ctx, sid, status, NrVec::from_vec(payload))
             } else {
-                ((*self.vtable).send_result_owned)(self.ctx, sid, status, NrOwnedBytes::from_vec(payload))
+                (self.vtable.send_result_owned)(self.ctx, sid, status, NrOwnedBytes::from_vec(payload))
             }
         };
         match taken {
@@ -125,7 +126,9 @@ impl<const N: usize> Functions<N> {
     unsafe extern "C" fn init(ctx: *mut c_void, vtable: *const NrHostVTable) -> NrStatus {
         let slot = Self::slot();
         let status = call(slot, |instance| {
-            (!vtable.is_null()).then(|| instance.init(HostV2 { ctx, vtable }))
+            // SAFETY: null, or a table that is valid while `init` runs.
+            let vtable = *unsafe { vtable.as_ref() }?;
+            Some(instance.init(HostV2 { ctx, vtable }))
         });
         if status != NrStatus::Ok {
             slot.free(); // no shutdown comes after a failed init
