@@ -17,6 +17,7 @@ WARNINGS = ["-Wall", "-Wextra", "-Wshadow", "-Wconversion"]
 COMMON = ["-std=c11", "-O2", "-g", "-fvisibility=hidden", "-fno-strict-aliasing", *WARNINGS]
 # The stub carries exactly one note, the one that build-plugin turns into the payload's segment.
 STUB_COMPILE = ["-fcf-protection=none", "-Wa,-mx86-used-note=no"] if platform.machine() == "x86_64" else []
+STUB_DEBUG = ["-g1"]  # functions and lines: every plugin carries them
 STUB_LINK = ["-Wl,--build-id=none", "-Wl,-z,relro,-z,now", "-Wl,-z,noseparate-code"]
 STUB_NAME = "nylon_ring_py._shim.plugin_shim"
 
@@ -72,7 +73,7 @@ stub = Extension(
     sources=[str(path) for path in sorted([*Path("shim").glob("*.c"), *Path("shim/abi").glob("*.c")])],
     depends=headers,
     include_dirs=["shim"],
-    extra_compile_args=[*COMMON, *STUB_COMPILE, *werror, *options()],
+    extra_compile_args=[*COMMON, *STUB_DEBUG, *STUB_COMPILE, *werror, *options()],
     extra_link_args=[*STUB_LINK, *options()],
 )
 

@@ -56,6 +56,7 @@ class Tools:
     plugin: Path
     second: Path
     floor: Path
+    peer: Path
     rust: Path | None  # the folder of the Rust hosts, where there is cargo
 
     def bench(self, plugin: Path, entry: str, kind: str, **options: object) -> dict[str, Any]:
@@ -91,6 +92,12 @@ def build_floor(out: Path) -> None:
     run([compiler, *options, *includes, str(HERE / "floor/floor.c"), str(library), rpath, "-o", str(out)])
 
 
+def build_peer(out: Path) -> None:
+    """Compile the v2 plugin in C."""
+    options = ["-std=c11", "-D_GNU_SOURCE", "-O2", "-fPIC", "-shared", "-fvisibility=hidden", f"-I{ROOT / 'shim/abi'}"]
+    run([os.environ.get("CC", "cc"), *options, str(HERE / "peers/peer.c"), "-o", str(out), "-lpthread"])
+
+
 def build_rust() -> Path | None:
     """Build the Rust hosts, optimised; None where there is no cargo.
 
@@ -122,9 +129,11 @@ def prepare(folder: Path) -> Tools:
         plugin=folder / "plugin.so",
         second=folder / "second.so",
         floor=folder / "floor.so",
+        peer=folder / "peer.so",
         rust=build_rust(),
     )
     build_floor(tools.floor)
+    build_peer(tools.peer)
     run(build_command(HERE / "plugin.py", tools.plugin))
     shutil.copy(HERE / "plugin.py", folder / "second.py")
     run(build_command(folder / "second.py", tools.second))

@@ -9,24 +9,32 @@ from typing import Any
 
 from benchmarks.cases import Case, Peer
 from benchmarks.measure import Tools, run
-from benchmarks.report import Row, Target
+from benchmarks.report import Row, Target, Unit
 
 BODY = 128
 LONG = 64 * 1024
 METADATA = ["--method", "GET", "--path", "/p", "--header", "a: 1", "--header", "b: 2", "--header", "c: 3"]
 
-# Which plugin's file, given the tools.
+# Which plugin's file: ours, and the least that one in Rust (v1) or C (v2) does.
 OURS, RUST, C = "ours", "rust", "c"
 
 
 def _file(tools: Tools, whose: str) -> Path:
     assert tools.rust is not None
-    return {OURS: tools.plugin, RUST: tools.rust / "libconformance.so", C: tools.host.parent / "conformance.so"}[whose]
+    return {OURS: tools.plugin, RUST: tools.rust / "libbench_peer.so", C: tools.peer}[whose]
 
 
 def _figures(command: list[str]) -> dict[str, Any]:
     figures: dict[str, Any] = json.loads(run(command))
     return figures
+
+
+def _figure(figures: dict[str, Any]) -> float:
+    """Nanoseconds a call; frames a second of a stream."""
+    ns = float(figures["ns_per_call"])
+    if figures["kind"] != "stream":
+        return ns
+    return 1e9 / ns if figures.get("per") == "frame" else 1e9 * float(figures["frames_per_call"]) / ns
 
 
 def _v1(whose: str, entry: str, kind: str) -> Peer:
@@ -39,7 +47,7 @@ def _v1(whose: str, entry: str, kind: str) -> Peer:
             body.flush()
             command = [str(tools.rust / "nylon-ring-host"), "bench", str(_file(tools, whose)), entry]
             command += ["--kind", kind, "--calls", str(calls), "--body", f"@{body.name}", "--json"]
-            return [_figures([*command, *(METADATA if kind == "unary" else [])])["ns_per_call"]]
+            return [_figure(_figures([*command, *(METADATA if kind == "unary" else [])]))]
 
     return peer
 
@@ -50,80 +58,81 @@ def _v2(whose: str, entry: str, kind: str, size: int = BODY) -> Peer:
     def peer(tools: Tools, calls: int) -> list[float]:
         assert tools.rust is not None
         command = [str(tools.rust / "nylon-ring-crates"), "bench", str(_file(tools, whose)), entry]
-        figures = _figures([*command, "--kind", kind, "--calls", str(calls), "--size", str(size), "--json"])
-        return [figures["ns_per_call"] if kind != "stream" else 1e9 / (figures["ns_per_call"])]
+        return [_figure(_figures([*command, "--kind", kind, "--calls", str(calls), "--size", str(size), "--json"]))]
 
     return peer
 
 
 def rust_cases() -> list[Case]:
-    """Every case, in the order of the table. Synchronous entries, unless the title says otherwise."""
+    """Every case, in the order of the table."""
     v1, v2 = "Rust host, v1", "nylon-ring-host 0.2"
+    rust, c = "Rust plugin", "C plugin"
+
+    def one(title: str, unit: Unit, target: Target | None, beside: str, ours: Peer, other: Peer, calls: int) -> Case:
+        return Case([Row(title, unit, target, beside)], ours, other, calls)
+
+    def unary(title: str, target: Target | None, entry: str, kind: str) -> Case:
+        return one(f"{v2}: {title}", "ns", target, c, _v2(OURS, entry, kind), _v2(C, "echo", kind), 400_000)
+
+    at_least_2m = Target(2e6, "at least")
     return [
-        Case(
-            [Row(f"{v1}: unary, 3 headers", "ns", Target(1.5, "ratio"), "Rust plugin")],
+        one(
+            f"{v1}: handle_sync, 3 headers",
+            "ns",
+            Target(1.5, "ratio"),
+            rust,
             _v1(OURS, "sync", "unary"),
-            _v1(RUST, "echo_sync", "unary"),
-            200_000,
-        ),
-        Case(
-            [Row(f"{v1}: raw", "ns", None, "Rust plugin")],
-            _v1(OURS, "raw", "raw"),
-            _v1(RUST, "raw_sync", "raw"),
-            200_000,
-        ),
-        Case(
-            [Row(f"{v1}: fast", "ns", None, "Rust plugin")],
-            _v1(OURS, "sync", "fast"),
-            _v1(RUST, "echo_sync", "fast"),
-            200_000,
-        ),
-        Case(
-            [Row(f"{v1}: pooled entry", "ns", None, "Rust plugin")],
-            _v1(OURS, "pool", "unary"),
             _v1(RUST, "echo", "unary"),
-            20_000,
-        ),
-        Case(
-            [Row(f"{v2}: call_response", "ns", Target(2.2, "ratio"), "C plugin")],
-            _v2(OURS, "sync", "call_response"),
-            _v2(C, "echo_sync", "call_response"),
             400_000,
         ),
-        Case(
-            [Row(f"{v2}: by number", "ns", None, "C plugin")],
-            _v2(OURS, "sync", "id"),
-            _v2(C, "echo_sync", "id"),
-            400_000,
-        ),
-        Case(
-            [Row(f"{v2}: call_response_fast", "ns", Target(180, "at most"), "C plugin")],
-            _v2(OURS, "sync", "fast"),
-            _v2(C, "echo_sync", "fast"),
-            400_000,
-        ),
-        Case(
-            [Row(f"{v2}: 64 KiB, call_response_bytes", "ns", Target(1.6, "ratio"), "C plugin, owned")],
-            _v2(OURS, "raw", "bytes", LONG),
-            _v2(C, "echo_owned", "bytes", LONG),
-            100_000,
-        ),
-        Case(
-            [Row(f"{v2}: 64 KiB, call_response", "ns", None, "C plugin")],
-            _v2(OURS, "raw", "call_response", LONG),
-            _v2(C, "echo_sync", "call_response", LONG),
-            100_000,
-        ),
-        Case(
-            [Row(f"{v2}: pooled entry", "ns", None, "C plugin")],
-            _v2(OURS, "pool", "call_response"),
-            _v2(C, "echo", "call_response"),
-            20_000,
-        ),
-        Case(
-            [Row(f"{v2}: generator, frames of 128 B", "/s", Target(2e6, "at least"))],
-            _v2(OURS, "gen", "stream"),
+        one(
+            f"{v1}: handle_raw(sync=True)",
+            "ns",
             None,
-            1000,
+            rust,
+            _v1(OURS, "raw", "raw"),
+            _v1(RUST, "echo", "raw"),
+            400_000,
+        ),
+        one(f"{v1}: the same, fast", "ns", None, rust, _v1(OURS, "raw", "fast"), _v1(RUST, "echo", "fast"), 400_000),
+        one(
+            f"{v1}: frames of a generator",
+            "/s",
+            at_least_2m,
+            f"{rust}, inside handle",
+            _v1(OURS, "gen", "stream"),
+            _v1(RUST, "frames", "stream"),
+            1_000_000,
+        ),
+        unary("handle_raw(sync=True), call_response", Target(2.2, "ratio"), "raw", "call_response"),
+        unary("the same, by number", None, "raw", "id"),
+        unary("the same, call_response_fast", Target(180, "at most"), "raw", "fast"),
+        unary("handle_sync, call_response", None, "sync", "call_response"),
+        one(
+            f"{v2}: 64 KiB, call_response_bytes",
+            "ns",
+            Target(1.6, "ratio"),
+            f"{c}, owned",
+            _v2(OURS, "raw", "bytes", LONG),
+            _v2(C, "owned", "bytes", LONG),
+            100_000,
+        ),
+        one(
+            f"{v2}: 64 KiB, call_response",
+            "ns",
+            None,
+            c,
+            _v2(OURS, "raw", "call_response", LONG),
+            _v2(C, "echo", "call_response", LONG),
+            100_000,
+        ),
+        one(
+            f"{v2}: frames of a generator",
+            "/s",
+            None,
+            f"{c}, from a thread",
+            _v2(OURS, "gen", "stream"),
+            _v2(C, "frames", "stream"),
+            400,
         ),
     ]

@@ -10,7 +10,7 @@
 #include <string.h>
 
 /* Shorter replies are copied sooner than handed over and taken back: docs/adr/0011. */
-enum { OWNED_MIN = 16 * 1024 };
+enum { OWNED_MIN = 8 * 1024 };
 
 /* ---- the host's side ---- */
 

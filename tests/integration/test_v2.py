@@ -14,7 +14,7 @@ from nrhost import Abi, NrHost, Status
 
 UNKNOWN = 0xFFFFFFFF
 SLOTS = 64
-OWNED_MIN = 16 * 1024
+OWNED_MIN = 8 * 1024
 
 PLUGIN = """
 import os
