@@ -11,7 +11,7 @@ PY_FILES := nylon_ring_py tests benchmarks scripts examples setup.py
 help:
 	@echo 'make setup   .venv with the package and all tools; then .venv/bin/nylon-ring works'
 	@echo 'make demo    build the examples and a C host, and print real replies'
-	@echo 'make test    the test suite with every Python there is: 3.11, 3.12, 3.13, Debian'"'"'s'
+	@echo 'make test    the test suite with every Python there is (3.11, 3.12, 3.13, Debian'"'"'s), and the Rust hosts'
 	@echo 'make conformance  every case with every host and plugin, as a table (ARGS="--host NAME=COMMAND": another)'
 	@echo 'make check   lint, layout and types of all sources; C without a warning; links of the documents'
 	@echo 'make format  lay the sources out as make check wants them'
@@ -42,6 +42,7 @@ check: setup host
 	$(BIN)/mypy
 	$(BIN)/clang-format --dry-run -Werror $(C_FILES)
 	$(BIN)/python scripts/check_docs.py
+	$(BIN)/python scripts/rust.py --check || [ $$? = 2 -a "$$CI" != true ]
 
 format: setup
 	$(BIN)/ruff check --fix $(PY_FILES)
@@ -55,4 +56,4 @@ asan:
 	@$(PYTHON) scripts/test.py --sanitize address,undefined
 
 clean:
-	rm -rf build .venv .venvs *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf build .venv .venvs *.egg-info .mypy_cache .ruff_cache .pytest_cache host-harness/rust/target

@@ -1,9 +1,9 @@
 """Build and test the Rust hosts and the Rust conformance plugin.
 
-    rust.py [--release]
+    rust.py [--release]       build; prints the folder the files are in
+    rust.py --check           layout and lint of the sources
 
-Builds, and prints the folder they are in. Without cargo it says so and ends with 2: what to make of that is the
-caller's affair.
+Without cargo it says so and ends with 2: what to make of that is the caller's affair.
 """
 
 from __future__ import annotations
@@ -81,15 +81,28 @@ def test(plugins: Path | None, *packages: str) -> tuple[int, int, str]:
     return passed, failed, done.stdout
 
 
+def check() -> int:
+    """Run rustfmt and clippy over the workspace; their exit code. There is a cargo."""
+    clippy = ["cargo", "clippy", "--locked", "--quiet", "--workspace", "--all-targets", "--", "--deny", "warnings"]
+    for command in (["cargo", "fmt", "--all", "--check"], clippy):
+        code = subprocess.run(command, cwd=WORKSPACE).returncode
+        if code != 0:
+            return code
+    return 0
+
+
 def main() -> int:
-    """Read the command line and build."""
+    """Read the command line, and build or check."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--release", action="store_true")
-    built = build(parser.parse_args().release)
-    if built is None:
+    parser.add_argument("--release", action="store_true", help="optimised, for figures")
+    parser.add_argument("--check", action="store_true", help="build nothing: rustfmt and clippy")
+    arguments = parser.parse_args()
+    if shutil.which("cargo") is None:
         print(NO_CARGO, file=sys.stderr)
         return 2
-    print(built)
+    if arguments.check:
+        return min(check(), 1)
+    print(build(arguments.release))
     return 0
 
 
