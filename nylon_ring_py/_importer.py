@@ -118,8 +118,9 @@ class PluginImporter:
         for path in list(sys.path_importer_cache):
             if self._folder_of(path) is not None:
                 sys.path_importer_cache.pop(path, None)
-        linecache = sys.modules.get("linecache")
-        if linecache is not None:
+        if "linecache" in sys.modules:
+            import linecache  # by import, which waits where another thread is in the middle of its own
+
             for path in self._places:
                 linecache.cache.pop(f"{self._origin}/{path}", None)
 

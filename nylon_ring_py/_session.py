@@ -207,9 +207,10 @@ def _attempt(log: ExceptionLog, what: str, step: Callable[[], object]) -> None:
 
 def _flush_logging(log: ExceptionLog) -> None:
     """Flush every handler that a logger has; they stay open, since a host that is itself Python may own them."""
-    logging = sys.modules.get("logging")
-    if logging is None:
+    if "logging" not in sys.modules:
         return
+    import logging  # by import, which waits where another thread is in the middle of its own
+
     loggers = [logging.root, *logging.root.manager.loggerDict.values()]
     handlers = {id(each): each for logger in loggers for each in getattr(logger, "handlers", ())}
     for handler in handlers.values():

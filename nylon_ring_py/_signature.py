@@ -227,10 +227,11 @@ def _means_callback(annotation: object, namespace: Mapping[str, object]) -> bool
         return any(_names_callback(part.strip(" '\""), namespace) for part in text.split("|"))
     if isinstance(annotation, UnionType):
         return Callback in annotation.__args__
-    typing = sys.modules.get("typing")
-    if typing is not None and getattr(annotation, "__origin__", None) is typing.Union:
-        return Callback in annotation.__args__  # type: ignore[attr-defined]
-    return False
+    if "typing" not in sys.modules:
+        return False
+    import typing  # by import, which waits where another thread is in the middle of its own
+
+    return getattr(annotation, "__origin__", None) is typing.Union and Callback in annotation.__args__  # type: ignore[attr-defined]
 
 
 def _names_callback(text: str, namespace: Mapping[str, object]) -> bool:

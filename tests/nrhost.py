@@ -391,7 +391,7 @@ class NrHost:
         line = " ".join([verb, *(f"{key}={_encode(value)}" for key, value in pairs)])
         self._send(line)
         answer: dict[str, Any] = json.loads(self._read_line(line))
-        if "error" in answer and "init" not in answer:  # a plugin that refuses is an answer, too
+        if "error" in answer and not (verb in ("load", "join") and "init" in answer):  # a plugin may refuse
             raise HostError(f"{verb}: {answer['error']}\n{self.stderr_tail()}")
         return answer
 

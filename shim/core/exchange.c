@@ -263,15 +263,20 @@ static void hand_to_timer(nrpy_exchange *exchange) {
     bool arm = !exchange->retry_armed;
     exchange->retry_armed = true;
     atomic_fetch_or(&exchange->turn, NRPY_TURN_HELD);
-    int failed = 0;
+    bool queue = false;
+    bool armed = true;
     if (arm) {
         nrpy_exchange_retain(exchange);
-        failed = nrpy_timer_arm(&exchange->retry, delay_ns);
-        exchange->retry_armed = failed == 0;
+        armed = nrpy_timer_arm(&exchange->retry, delay_ns) == 0;
+        exchange->retry_armed = armed;
+        queue = !armed && !exchange->drain_queued; /* then a worker tries again, as often as it can */
+        exchange->drain_queued |= queue;
     }
     pthread_mutex_unlock(&exchange->lock);
-    if (failed != 0) {
-        queue_item(exchange, &exchange->drain_item); /* without a timer a worker tries again, as often as it can */
+    if (queue) {
+        queue_item(exchange, &exchange->drain_item);
+    }
+    if (!armed) {
         nrpy_exchange_release(exchange);
     }
 }

@@ -5,7 +5,8 @@
 
 #include <stdlib.h>
 
-_Atomic(nrpy_owned *) nrpy_owned_returned;
+_Atomic(nrpy_owned *) nrpy_owned_returned_plain;
+_Atomic(nrpy_owned *) nrpy_owned_returned_other;
 
 /* The ABI's release, on a thread that has no GIL and may hold locks of the host's: it only notes what came back. */
 static void release(void *owner_ctx, const uint8_t *ptr, uint64_t len) {
@@ -17,11 +18,12 @@ static void release(void *owner_ctx, const uint8_t *ptr, uint64_t len) {
         thread->owned_in_send = NULL; /* before the send has returned: its sender goes on with the object */
         return;
     }
-    owned->next = atomic_load_explicit(&nrpy_owned_returned, memory_order_relaxed);
-    while (!atomic_compare_exchange_weak(&nrpy_owned_returned, &owned->next, owned)) {
+    _Atomic(nrpy_owned *) *list = owned->is_plain ? &nrpy_owned_returned_plain : &nrpy_owned_returned_other;
+    owned->next = atomic_load_explicit(list, memory_order_relaxed);
+    while (!atomic_compare_exchange_weak(list, &owned->next, owned)) {
     }
     if (owned->next == NULL) {
-        nrpy_monitor_arm(); /* whoever enters Python next drops it; if nobody does, the monitor */
+        nrpy_monitor_arm(); /* whoever enters Python next drops a plain one; the rest, and if nobody does, the monitor */
     }
 }
 
@@ -34,6 +36,7 @@ nrpy_delivery nrpy_owned_send(const nrpy_host *host, uint64_t sid, NrStatus stat
         return nrpy_host_v2_send(host, sid, status, (NrBytes){.ptr = payload->bytes, .len = payload->length});
     }
     owned->object = payload->object;
+    owned->is_plain = PyBytes_CheckExact(payload->object) || PyUnicode_CheckExact(payload->object);
     nrpy_owned *outer = thread->owned_in_send; /* of a send below this one on the stack */
     thread->owned_in_send = owned;
     nrpy_delivery delivery = nrpy_host_v2_send_owned(
@@ -47,8 +50,8 @@ nrpy_delivery nrpy_owned_send(const nrpy_host *host, uint64_t sid, NrStatus stat
     return delivery;
 }
 
-void nrpy_owned_drop(void) {
-    nrpy_owned *owned = atomic_exchange(&nrpy_owned_returned, NULL);
+void nrpy_owned_drop(_Atomic(nrpy_owned *) *list) {
+    nrpy_owned *owned = atomic_exchange(list, NULL);
     while (owned != NULL) {
         nrpy_owned *next = owned->next;
         Py_DECREF(owned->object);

@@ -15,10 +15,13 @@
 typedef struct nrpy_owned {
     struct nrpy_owned *next;
     PyObject *object; /* owned */
+    bool is_plain;    /* a real bytes or str: dropping it runs nobody's code */
 } nrpy_owned;
 
-/* What hosts have given back and nobody has dropped yet. */
-extern _Atomic(nrpy_owned *) nrpy_owned_returned;
+/* What hosts have given back and nobody has dropped yet. A thread that a host waits for drops plain ones only: code of an
+ * author's might send from there. */
+extern _Atomic(nrpy_owned *) nrpy_owned_returned_plain;
+extern _Atomic(nrpy_owned *) nrpy_owned_returned_other;
 
 /* What nrpy_owned_send sends: bytes that live as long as `object`. */
 typedef struct nrpy_owned_bytes {
@@ -32,12 +35,16 @@ typedef struct nrpy_owned_bytes {
 nrpy_delivery nrpy_owned_send(const nrpy_host *host, uint64_t sid, NrStatus status, const nrpy_owned_bytes *payload,
                               bool *kept);
 
-/* Drops what was given back. Needs the GIL. */
-void nrpy_owned_drop(void);
+/* Drops what is in a list. Needs the GIL. */
+void nrpy_owned_drop(_Atomic(nrpy_owned *) *list);
 
-static inline void nrpy_owned_tidy(void) {
-    if (atomic_load_explicit(&nrpy_owned_returned, memory_order_relaxed) != NULL) {
-        nrpy_owned_drop();
+static inline bool nrpy_owned_is_any(_Atomic(nrpy_owned *) *list) {
+    return atomic_load_explicit(list, memory_order_relaxed) != NULL;
+}
+
+static inline void nrpy_owned_drop_plain(void) {
+    if (nrpy_owned_is_any(&nrpy_owned_returned_plain)) {
+        nrpy_owned_drop(&nrpy_owned_returned_plain);
     }
 }
 

@@ -279,9 +279,11 @@ static void on_fork_in_child(void) {
 
 static void tidy(void) {
     nrpy_runtime_be_first_at_exit();
-    if (atomic_load(&nrpy_owned_returned) != NULL && nrpy_is_alive()) {
+    bool any = nrpy_owned_is_any(&nrpy_owned_returned_plain) || nrpy_owned_is_any(&nrpy_owned_returned_other);
+    if (any && nrpy_is_alive()) {
         PyEval_RestoreThread(home_state);
-        nrpy_owned_drop();
+        nrpy_owned_drop(&nrpy_owned_returned_plain);
+        nrpy_owned_drop(&nrpy_owned_returned_other);
         PyEval_SaveThread();
     }
 }

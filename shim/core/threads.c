@@ -251,7 +251,7 @@ bool nrpy_attach(nrpy_attachment *attachment, nrpy_thread *thread) {
     }
     PyEval_RestoreThread(state);
     Py_CLEAR(thread->leftover);
-    nrpy_owned_tidy();
+    nrpy_owned_drop_plain();
     open_context(attachment, state);
     return true;
 }

@@ -108,7 +108,7 @@ static bool drain(nrpy_worker *worker, nrpy_thread *thread) {
            (item = nrpy_queue_pop(pool->queue)) != NULL) {
         nrpy_run_item(worker->instance, thread, item);
         nrpy_context_reset(thread->state);
-        nrpy_owned_tidy();
+        nrpy_owned_drop_plain();
     }
     atomic_store(&worker->in_handler, false);
     nrpy_detach(&attachment);
