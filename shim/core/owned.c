@@ -19,10 +19,12 @@ static void release(void *owner_ctx, const uint8_t *ptr, uint64_t len) {
         return;
     }
     _Atomic(nrpy_owned *) *list = owned->is_plain ? &nrpy_owned_returned_plain : &nrpy_owned_returned_other;
-    owned->next = atomic_load_explicit(list, memory_order_relaxed);
-    while (!atomic_compare_exchange_weak(list, &owned->next, owned)) {
-    }
-    if (owned->next == NULL) {
+    nrpy_owned *newest = atomic_load_explicit(list, memory_order_relaxed);
+    do {
+        owned->next = newest;
+    } while (!atomic_compare_exchange_weak(list, &newest, owned));
+    /* From here on somebody else may have dropped it. */
+    if (newest == NULL) {
         nrpy_monitor_arm(); /* whoever enters Python next drops a plain one; the rest, and if nobody does, the monitor */
     }
 }
