@@ -8,6 +8,12 @@
 _Atomic(nrpy_owned *) nrpy_owned_returned_plain;
 _Atomic(nrpy_owned *) nrpy_owned_returned_other;
 
+static void let_go(nrpy_owned *owned) {
+    if (atomic_fetch_sub(&owned->holders, 1) == 1) {
+        free(owned);
+    }
+}
+
 /* The ABI's release, on a thread that has no GIL and may hold locks of the host's: it only notes what came back. */
 static void release(void *owner_ctx, const uint8_t *ptr, uint64_t len) {
     (void)ptr;
@@ -38,6 +44,7 @@ nrpy_delivery nrpy_owned_send(const nrpy_host *host, uint64_t sid, NrStatus stat
         return nrpy_host_v2_send(host, sid, status, (NrBytes){.ptr = payload->bytes, .len = payload->length});
     }
     owned->object = payload->object;
+    atomic_init(&owned->holders, 2);
     owned->is_plain = PyBytes_CheckExact(payload->object) || PyUnicode_CheckExact(payload->object);
     nrpy_owned *outer = thread->owned_in_send; /* of a send below this one on the stack */
     thread->owned_in_send = owned;
@@ -46,7 +53,9 @@ nrpy_delivery nrpy_owned_send(const nrpy_host *host, uint64_t sid, NrStatus stat
         (NrOwnedBytes){.ptr = payload->bytes, .len = payload->length, .owner_ctx = owned, .release = release});
     *kept = thread->owned_in_send == owned;
     thread->owned_in_send = outer;
-    if (!*kept) {
+    if (*kept) {
+        let_go(owned);
+    } else {
         free(owned);
     }
     return delivery;
@@ -57,7 +66,7 @@ void nrpy_owned_drop(_Atomic(nrpy_owned *) *list) {
     while (owned != NULL) {
         nrpy_owned *next = owned->next;
         Py_DECREF(owned->object);
-        free(owned);
+        let_go(owned);
         owned = next;
     }
 }

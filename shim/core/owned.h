@@ -15,7 +15,9 @@
 typedef struct nrpy_owned {
     struct nrpy_owned *next;
     PyObject *object; /* owned */
-    bool is_plain;    /* a real bytes or str: dropping it runs nobody's code */
+    _Atomic int
+        holders;   /* its sender until the send has returned, and the host: no other one has this address meanwhile */
+    bool is_plain; /* a real bytes or str: dropping it runs nobody's code */
 } nrpy_owned;
 
 /* What hosts have given back and nobody has dropped yet. A thread that a host waits for drops plain ones only: code of an
