@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.cases import Case, Peer
 from benchmarks.measure import Tools, run
-from benchmarks.report import Row, Target, Unit
+from benchmarks.report import Row, Target
 
 BODY = 128
 LONG = 64 * 1024
@@ -63,76 +63,53 @@ def _v2(whose: str, entry: str, kind: str, size: int = BODY) -> Peer:
     return peer
 
 
+def _case(title: str, kind: str, sides: tuple[Peer, Peer], beside: str, target: Target | None, calls: int) -> Case:
+    return Case([Row(title, "/s" if kind == "stream" else "ns", target, beside)], *sides, calls)
+
+
+def _v1_case(
+    title: str, kind: str, ours: str, other: str, target: Target | None = None, where: str = "", calls: int = 400_000
+) -> Case:
+    sides = _v1(OURS, ours, kind), _v1(RUST, other, kind)
+    return _case(f"Rust host, v1: {title}", kind, sides, f"Rust plugin{where}", target, calls)
+
+
+def _v2_case(
+    title: str,
+    kind: str,
+    ours: str,
+    other: str,
+    target: Target | None = None,
+    where: str = "",
+    calls: int = 400_000,
+    size: int = BODY,
+) -> Case:
+    sides = _v2(OURS, ours, kind, size), _v2(C, other, kind, size)
+    return _case(f"nylon-ring-host 0.2: {title}", kind, sides, f"C plugin{where}", target, calls)
+
+
 def rust_cases() -> list[Case]:
     """Every case, in the order of the table."""
-    v1, v2 = "Rust host, v1", "nylon-ring-host 0.2"
-    rust, c = "Rust plugin", "C plugin"
-
-    def one(title: str, unit: Unit, target: Target | None, beside: str, ours: Peer, other: Peer, calls: int) -> Case:
-        return Case([Row(title, unit, target, beside)], ours, other, calls)
-
-    def unary(title: str, target: Target | None, entry: str, kind: str) -> Case:
-        return one(f"{v2}: {title}", "ns", target, c, _v2(OURS, entry, kind), _v2(C, "echo", kind), 400_000)
-
-    at_least_2m = Target(2e6, "at least")
+    frames = Target(2e6, "at least")
     return [
-        one(
-            f"{v1}: handle_sync, 3 headers",
-            "ns",
-            Target(1.5, "ratio"),
-            rust,
-            _v1(OURS, "sync", "unary"),
-            _v1(RUST, "echo", "unary"),
-            400_000,
-        ),
-        one(
-            f"{v1}: handle_raw(sync=True)",
-            "ns",
-            None,
-            rust,
-            _v1(OURS, "raw", "raw"),
-            _v1(RUST, "echo", "raw"),
-            400_000,
-        ),
-        one(f"{v1}: the same, fast", "ns", None, rust, _v1(OURS, "raw", "fast"), _v1(RUST, "echo", "fast"), 400_000),
-        one(
-            f"{v1}: frames of a generator",
-            "/s",
-            at_least_2m,
-            f"{rust}, inside handle",
-            _v1(OURS, "gen", "stream"),
-            _v1(RUST, "frames", "stream"),
-            1_000_000,
-        ),
-        unary("handle_raw(sync=True), call_response", Target(2.2, "ratio"), "raw", "call_response"),
-        unary("the same, by number", None, "raw", "id"),
-        unary("the same, call_response_fast", Target(180, "at most"), "raw", "fast"),
-        unary("handle_sync, call_response", None, "sync", "call_response"),
-        one(
-            f"{v2}: 64 KiB, call_response_bytes",
-            "ns",
+        _v1_case("handle_sync, 3 headers", "unary", "sync", "echo", Target(1.5, "ratio")),
+        _v1_case("handle_raw(sync=True)", "raw", "raw", "echo"),
+        _v1_case("the same, fast", "fast", "raw", "echo"),
+        _v1_case("frames of a generator", "stream", "gen", "frames", frames, ", inside handle", 1_000_000),
+        _v2_case("handle_raw(sync=True), call_response", "call_response", "raw", "echo", Target(2.2, "ratio")),
+        _v2_case("the same, by number", "id", "raw", "echo"),
+        _v2_case("the same, call_response_fast", "fast", "raw", "echo", Target(180, "at most")),
+        _v2_case("handle_sync, call_response", "call_response", "sync", "echo"),
+        _v2_case(
+            "64 KiB, call_response_bytes",
+            "bytes",
+            "raw",
+            "owned",
             Target(1.6, "ratio"),
-            f"{c}, owned",
-            _v2(OURS, "raw", "bytes", LONG),
-            _v2(C, "owned", "bytes", LONG),
-            100_000,
+            ", owned",
+            calls=100_000,
+            size=LONG,
         ),
-        one(
-            f"{v2}: 64 KiB, call_response",
-            "ns",
-            None,
-            c,
-            _v2(OURS, "raw", "call_response", LONG),
-            _v2(C, "echo", "call_response", LONG),
-            100_000,
-        ),
-        one(
-            f"{v2}: frames of a generator",
-            "/s",
-            None,
-            f"{c}, from a thread",
-            _v2(OURS, "gen", "stream"),
-            _v2(C, "frames", "stream"),
-            400,
-        ),
+        _v2_case("64 KiB, call_response", "call_response", "raw", "echo", calls=100_000, size=LONG),
+        _v2_case("frames of a generator", "stream", "gen", "frames", None, ", from a thread", 400),
     ]
