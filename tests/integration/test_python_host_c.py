@@ -204,6 +204,7 @@ def test_the_layout_of_our_own_files_is_found(build: BuildPlugin, built: str, ov
 def test_an_interrupt_inside_a_callback_is_raised_by_the_call(v2: Path) -> None:
     """The plugin sends until it is refused, on the main thread; Ctrl-C is neither lost nor passed through C."""
     code = """
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in what a shell starts in the background
         def interrupt(*args):
             signal.raise_signal(signal.SIGINT)
         with Host.load(path, stream_capacity=1 << 40) as host:
