@@ -125,6 +125,7 @@ void nrpy_close_parked(nrpy_exchange *exchange) {
         nrpy_source source = nrpy_source_of(exchange->instance, exchange->entry, exchange->sid);
         close_generator(exchange, &source, generator);
         Py_DECREF(generator);
+        nrpy_context_reset(PyThreadState_Get()); /* what runs next on this thread is none of the generator's */
     }
 }
 
