@@ -40,11 +40,6 @@ int nrpy_status_from(PyObject *status) {
     return (int)number;
 }
 
-/* Whether this thread is nobody else's: a host's stands below one that has frames. */
-static bool may_wait(const nrpy_thread *thread) {
-    return thread != NULL && thread->frames == NULL;
-}
-
 int nrpy_exchange_answer(nrpy_exchange *exchange, PyObject *data, int status) {
     nrpy_reply reply;
     if (nrpy_reply_from_data(&reply, data, status) != 0) {
@@ -53,7 +48,7 @@ int nrpy_exchange_answer(nrpy_exchange *exchange, PyObject *data, int status) {
     nrpy_thread *thread = nrpy_thread_self();
     bool may_send = thread != NULL && nrpy_may_send(thread, exchange->instance, exchange->sid);
     bool needs_room = !nrpy_exchange_is_terminal(exchange, reply.status);
-    if (needs_room && !may_wait(thread) && !nrpy_exchange_has_room(exchange)) {
+    if (needs_room && !nrpy_may_wait(thread) && !nrpy_exchange_has_room(exchange)) {
         PyErr_Format(nrpy_names.stream_full_error,
                      "the host has left the last %d frames of sid %llu waiting, and this thread is one of the host's, "
                      "which must not wait for it: send from a worker, or from a thread of your own",

@@ -398,17 +398,12 @@ static void keep_frame(nrpy_exchange *exchange, NrStatus status, const void *byt
     hand_to_timer(exchange);
 }
 
-static bool may_linger_here(void) {
-    const nrpy_thread *thread = nrpy_thread_cached;
-    return thread != NULL && thread->frames == NULL;
-}
-
 bool nrpy_exchange_send(nrpy_exchange *exchange, NrStatus status, const void *bytes, uint64_t length, bool may_send) {
     unsigned idle = 0;
     bool terminal = nrpy_exchange_is_terminal(exchange, status);
     unsigned begun = NRPY_TURN_BUSY | (terminal ? NRPY_TURN_ENDED : 0u);
     if (may_send && atomic_compare_exchange_strong(&exchange->turn, &idle, begun)) {
-        bool may_linger = may_linger_here();
+        bool may_linger = nrpy_may_wait(nrpy_thread_cached);
         nrpy_delivery delivery = deliver(exchange, status, bytes, length, may_linger);
         if (delivery == NRPY_HELD_BACK) {
             keep_frame(exchange, status, bytes, length);

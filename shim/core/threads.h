@@ -91,6 +91,11 @@ static inline nrpy_thread *nrpy_thread_self(void) {
     return __builtin_expect(thread != NULL, 1) ? thread : nrpy_thread_enter();
 }
 
+/* Whether this thread may wait for a host: none waits below it. NULL: a thread we know nothing of. */
+static inline bool nrpy_may_wait(const nrpy_thread *thread) {
+    return thread != NULL && thread->frames == NULL;
+}
+
 /* Whether this thread's stack, here, is one of its own (no fiber) and large enough for Python. */
 bool nrpy_has_python_stack(const nrpy_thread *thread);
 
