@@ -2,7 +2,6 @@
 
 from nylon_ring_py._core import Callback, Request
 from nylon_ring_py.define import define_plugin
-from nylon_ring_py.entry import Stream
 from nylon_ring_py.errors import CallEndedError, HandlerError, NylonRingError, RegistrationError, StreamFullError
 from nylon_ring_py.plugin import Plugin
 from nylon_ring_py.response import Response
@@ -18,7 +17,6 @@ __all__ = [
     "Request",
     "Response",
     "Status",
-    "Stream",
     "StreamFullError",
     "define_plugin",
 ]

@@ -1,7 +1,7 @@
 """The C extension: requests, callbacks and loaded plugins. It dispatches calls to handlers and carries replies out."""
 
-from collections.abc import Iterable
-from typing import Any, Final, final
+from collections.abc import Awaitable, Iterable
+from typing import Any, Final, Self, final
 
 from nylon_ring_py.request import Args, Headers
 from nylon_ring_py.response import Payload, Response
@@ -17,6 +17,10 @@ STREAM: Final = 8
 """The entry opens a stream that stays open when the handler returns."""
 CALLBACK: Final = 16
 """The handler takes a callback as its second argument."""
+ASYNC: Final = 32
+"""Calling the handler gives a coroutine, which runs on an event loop."""
+DUPLEX: Final = 64
+"""The handler takes a `Stream`; without `ASYNC` it has a thread of its own."""
 
 @final
 class Request:
@@ -112,6 +116,81 @@ class Callback:
         Raises:
             TypeError: data is none of these.
             ValueError: the status cannot be sent.
+        """
+
+@final
+class Call:
+    """One call, for the code that works for it; see `current_call`."""
+
+    @property
+    def sid(self) -> int:
+        """The host's number of this call or stream."""
+    @property
+    def entry(self) -> str:
+        """The name of the entry that was called."""
+    @property
+    def cancelled(self) -> bool:
+        """Whether nobody wants the answer any more: the call has ended, by its deadline or another's answer, its
+        stream is to end, or the plugin is shutting down. Long work looks at it now and then, and stops.
+        """
+
+def current_call() -> Call:
+    """The call this thread or task works for; tasks and threads that a coroutine handler starts with its context too.
+
+    Raises:
+        LookupError: there is none.
+    """
+
+@final
+class Stream:
+    """Both directions of one duplex stream, given to a ``@plugin.stream`` handler.
+
+    Iterating gives the frames the host sends, as bytes, and ends when the host has closed its end; the handler may go
+    on sending. The stream ends with `Status.STREAM_END` when the handler returns. In a plain function ``for`` and
+    ``send`` wait; in a coroutine ``async for`` and ``await send`` do.
+    """
+
+    @property
+    def sid(self) -> int:
+        """The host's number of this stream."""
+    @property
+    def entry(self) -> str:
+        """The name of the entry that was called."""
+    @property
+    def request(self) -> Request:
+        """The request that opened the stream."""
+    @property
+    def state(self) -> State:
+        """Values kept for this stream until its end."""
+    @property
+    def closed(self) -> bool:
+        """Whether the stream has ended: nothing can be sent any more."""
+    @property
+    def cancelled(self) -> bool:
+        """Whether it is to end, as `Call.cancelled` tells."""
+    def __iter__(self) -> Self: ...
+    def __next__(self) -> bytes: ...
+    def __aiter__(self) -> Self: ...
+    def __anext__(self) -> Awaitable[bytes]: ...
+    def send(self, data: Payload | Response) -> Awaitable[None]:
+        """Send a frame. Waits where the host has left `max_buffered` frames waiting; a coroutine awaits the result.
+
+        Raises:
+            TypeError: data is neither bytes-like nor str, None or a `Response`.
+            CallEndedError: the stream has ended.
+        """
+    def close(self, status: int = 4, data: Payload = None) -> bool:
+        """End the stream before the handler returns.
+
+        Args:
+            status: how: `Status.STREAM_END`, or a failure with its message as `data`.
+            data: the last frame's payload.
+
+        Returns:
+            False where it had ended before.
+
+        Raises:
+            ValueError: the status is `Status.OK`, which ends nothing, or one that cannot be sent.
         """
 
 @final

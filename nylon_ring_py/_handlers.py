@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Protocol, TypeAlias, TypeVar
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
-from nylon_ring_py._core import Callback, Request
-from nylon_ring_py.entry import Stream
+from nylon_ring_py._core import Callback, Request, Stream
 from nylon_ring_py.response import Payload, Response
 
 Result: TypeAlias = Payload | Response
@@ -26,6 +25,8 @@ class RawCallbackByKeyword(Protocol):
         """Answer, now or later."""
 
 
+Codec: TypeAlias = Literal["json", "msgpack"]
+
 Answering: TypeAlias = (
     Callable[[Request], Result]
     | Callable[[Request, Callback], Result]
@@ -38,13 +39,27 @@ RawAnswering: TypeAlias = (
     | Callable[[Callback, bytes], Result]
     | RawCallbackByKeyword
 )
-AnyHandler: TypeAlias = Answering | Callable[[Request], Iterator[Result]]
-AnyRawHandler: TypeAlias = RawAnswering | Callable[[bytes], Iterator[Result]]
+Awaiting: TypeAlias = (
+    Callable[[Request], Coroutine[Any, Any, Result]]
+    | Callable[[Request, Callback], Coroutine[Any, Any, Result]]
+    | Callable[[Callback, Request], Coroutine[Any, Any, Result]]
+)
+RawAwaiting: TypeAlias = (
+    Callable[[bytes], Coroutine[Any, Any, Result]]
+    | Callable[[bytes, Callback], Coroutine[Any, Any, Result]]
+    | Callable[[Callback, bytes], Coroutine[Any, Any, Result]]
+)
+AnyHandler: TypeAlias = (
+    Answering | Awaiting | Callable[[Request], Iterator[Result]] | Callable[[Request], AsyncIterator[Result]]
+)
+AnyRawHandler: TypeAlias = (
+    RawAnswering | RawAwaiting | Callable[[bytes], Iterator[Result]] | Callable[[bytes], AsyncIterator[Result]]
+)
 
 Handler = TypeVar("Handler", bound=AnyHandler)
 SyncHandler = TypeVar("SyncHandler", bound=Answering)
 RawHandler = TypeVar("RawHandler", bound=AnyRawHandler)
-DuplexHandler = TypeVar("DuplexHandler", bound=Callable[[Stream], object])
+DuplexHandler = TypeVar("DuplexHandler", bound=Callable[[Stream], None] | Callable[[Stream], Coroutine[Any, Any, None]])
 Hook = TypeVar("Hook", bound=Callable[[], object])
 DataHook = TypeVar("DataHook", bound=Callable[[int, bytes], object])
 CloseHook = TypeVar("CloseHook", bound=Callable[[int], object])

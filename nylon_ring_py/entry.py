@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from nylon_ring_py._core import CALLBACK, GENERATOR, RAW, STREAM, SYNC
-from nylon_ring_py._signature import ASYNC_GENERATOR, COROUTINE, Shape, Subject, positional, shape_of
+from nylon_ring_py._binding import bind
+from nylon_ring_py._core import ASYNC, CALLBACK, DUPLEX, GENERATOR, RAW, STREAM, SYNC
+from nylon_ring_py._signature import ASYNC_GENERATOR, COROUTINE, Shape, Subject, shape_of
 from nylon_ring_py._signature import GENERATOR as GENERATOR_FUNCTION
-from nylon_ring_py.errors import NotSupportedYetError
+from nylon_ring_py.settings import MAX_MAX_BUFFERED, MAX_MAX_PENDING, count, time_limit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,19 +16,23 @@ if TYPE_CHECKING:
 _MAX_NAME_BYTES = 2**32 - 1
 
 
-class Stream:
-    """The two ends of one duplex stream, given to a ``@plugin.stream`` handler. Comes in a later version; until then
-    ``handle(entry, stream=True)`` with ``stream_data`` and ``stream_close`` serves streams in both directions.
-    """
-
-    def __init__(self) -> None:
-        raise NotSupportedYetError("Stream objects come in a later version, and are made by the host then")
-
-
 class Options:
-    """What a decorator says about an entry, beside its name; see the decorators of `Plugin`."""
+    """What a decorator says about an entry, beside its name; see the decorators of `Plugin`. None: as the plugin has it."""
 
-    __slots__ = ("borrow", "codec", "executor", "raw", "stream", "sync", "timeout_s")
+    __slots__ = (
+        "borrow",
+        "close_timeout_s",
+        "codec",
+        "duplex",
+        "executor",
+        "idle_timeout_s",
+        "max_buffered",
+        "max_pending",
+        "raw",
+        "stream",
+        "sync",
+        "timeout_s",
+    )
 
     def __init__(
         self,
@@ -35,44 +40,62 @@ class Options:
         sync: bool = False,
         raw: bool = False,
         stream: bool = False,
+        duplex: bool = False,
         timeout_s: float | None = None,
         executor: object = None,
         codec: str | None = None,
         borrow: bool = False,
+        max_pending: int | None = None,
+        max_buffered: int | None = None,
+        idle_timeout_s: float | None = None,
+        close_timeout_s: float | None = None,
     ) -> None:
         self.sync = sync
         self.raw = raw
         self.stream = stream
+        self.duplex = duplex
         self.timeout_s = timeout_s
         self.executor = executor
         self.codec = codec
         self.borrow = borrow
+        self.max_pending = max_pending
+        self.max_buffered = max_buffered
+        self.idle_timeout_s = idle_timeout_s
+        self.close_timeout_s = close_timeout_s
 
 
 class Entry:
     """One registered handler.
 
-    `name` is what hosts call; `flags` are those of the core; `call` takes the request (raw: the payload), and with
-    the flag CALLBACK a callback after it; `function` is what the author wrote.
+    `name` is what hosts call; `flags` are those of the core; `call` takes the request (raw: the payload; duplex: the
+    stream), and with the flag CALLBACK a callback after it; `function` is what the author wrote; `options` are the
+    decorator's.
     """
 
-    __slots__ = ("call", "flags", "function", "name")
+    __slots__ = ("call", "flags", "function", "name", "options")
 
-    def __init__(self, name: str, flags: int, call: Callable[..., Any], function: Callable[..., Any]) -> None:
+    def __init__(
+        self, name: str, flags: int, call: Callable[..., Any], function: Callable[..., Any], options: Options
+    ) -> None:
         self.name = name
         self.flags = flags
         self.call = call
         self.function = function
+        self.options = options
 
     @property
     def kind(self) -> Literal["unary", "stream"]:
         """Whether a call has one reply or many."""
-        return "stream" if self.flags & (GENERATOR | STREAM) else "unary"
+        return "stream" if self.flags & (GENERATOR | STREAM | DUPLEX) else "unary"
 
     @property
-    def thread(self) -> Literal["host", "worker"]:
-        """Where the handler runs."""
-        return "host" if self.flags & SYNC else "worker"
+    def thread(self) -> Literal["host", "worker", "loop", "own"]:
+        """Where the handler runs: on the host's thread, on a worker, on the event loop's, or on a thread of its own."""
+        if self.flags & SYNC:
+            return "host"
+        if self.flags & ASYNC:
+            return "loop"
+        return "own" if self.flags & DUPLEX else "worker"
 
     @property
     def raw(self) -> bool:
@@ -101,38 +124,43 @@ def make_entry(name: str, function: Callable[..., Any], options: Options) -> Ent
     subject = Subject(f"entry {name!r}", function)
     check_name(name, subject)
     shape = shape_of(function, subject)
-    is_generator = _check_kind(shape, options, subject)
-    _check_options(options, subject)
-    call, takes_callback = positional(function, shape, "payload" if options.raw else "request", subject)
-    if is_generator and takes_callback:
-        subject.refuse("a generator answers by what it yields, so it takes no callback")
+    kind = _check_kind(shape, options, subject)
+    _check_options(options, kind, subject)
+    call, takes_callback = bind(function, shape, options, subject)
+    if takes_callback:
+        _check_callback(options, kind, subject)
+    if kind == ASYNC | GENERATOR:
+        from nylon_ring_py._async import drive
+
+        call = drive(call, options.raw)
     flags = (
-        (SYNC if options.sync else 0)
+        kind
+        | (SYNC if options.sync else 0)
         | (RAW if options.raw else 0)
-        | (GENERATOR if is_generator else 0)
         | (STREAM if options.stream else 0)
+        | (DUPLEX if options.duplex else 0)
         | (CALLBACK if takes_callback else 0)
     )
-    return Entry(name, flags, call, function)
+    return Entry(name, flags, call, function, options)
 
 
-def check_hook(what: str, function: Callable[..., Any], arguments: tuple[str, ...]) -> None:
+def check_hook(what: str, function: Callable[..., Any], arguments: tuple[str, ...], *, may_wait: bool = False) -> None:
     """Check that a function which is no entry can be called with these positional arguments.
 
     Args:
         what: the decorator's name, for the message.
         function: the hook.
         arguments: what it will be called with.
+        may_wait: whether it may be a coroutine function.
 
     Raises:
-        RegistrationError: it takes something else, or is a generator.
-        NotSupportedYetError: it is a coroutine function.
+        RegistrationError: it takes something else, is a generator, or a coroutine function that nobody would await.
     """
     subject = Subject(what, function)
     shape = shape_of(function, subject)
-    if shape.code_flags & (COROUTINE | ASYNC_GENERATOR):
-        subject.postpone("async def", "write a plain def")
-    if shape.code_flags & GENERATOR_FUNCTION:
+    if shape.code_flags & COROUTINE and not may_wait:
+        subject.refuse("nobody would await it: write a plain def, or use @plugin.stream for streams on the event loop")
+    if shape.code_flags & (GENERATOR_FUNCTION | ASYNC_GENERATOR):
         subject.refuse("it is a generator function, and nobody would iterate over it; write a plain def")
     taken = len(shape.parameters)
     fits = taken == len(arguments) or (shape.variadic and taken < len(arguments))
@@ -159,33 +187,61 @@ def check_name(name: object, subject: Subject) -> None:
         subject.refuse(f"the name of an entry has {size} bytes; the ABI's limit is {_MAX_NAME_BYTES}")
 
 
-def _check_kind(shape: Shape, options: Options, subject: Subject) -> bool:
-    """Whether the handler is a generator function; refuses what cannot run where it was put."""
+def _check_kind(shape: Shape, options: Options, subject: Subject) -> int:
+    """What the function is: GENERATOR, ASYNC, both or neither; refuses what cannot run where it was put."""
     is_async = bool(shape.code_flags & (COROUTINE | ASYNC_GENERATOR))
-    is_generator = bool(shape.code_flags & GENERATOR_FUNCTION)
+    is_generator = bool(shape.code_flags & (GENERATOR_FUNCTION | ASYNC_GENERATOR))
     if options.sync and is_async:
         subject.refuse("async def cannot run on the host's thread, where nothing may wait; use @plugin.handle")
     if options.sync and (is_generator or options.stream):
         subject.refuse("a stream cannot run on the host's thread: its receiver exists only after the call returns")
-    if is_async:
-        subject.postpone("async def", "write a plain def: it runs on a worker thread, where blocking code is fine")
     if is_generator and options.stream:
         subject.refuse("a generator is a stream by itself and ends it when it returns; leave stream=True out")
-    return is_generator
+    if is_generator and options.duplex:
+        subject.refuse(
+            "a duplex handler sends with stream.send() and does not yield: use @plugin.handle for a generator"
+        )
+    if is_async or options.duplex:
+        subject.postpone("async def and @plugin.stream", "write a plain def: it runs on a worker thread")
+    return (ASYNC if is_async else 0) | (GENERATOR if is_generator else 0)
 
 
-def _check_options(options: Options, subject: Subject) -> None:
+def _check_options(options: Options, kind: int, subject: Subject) -> None:
+    is_stream = options.stream or options.duplex or bool(kind & GENERATOR)
+    try:
+        _check_values(options)
+    except (TypeError, ValueError) as wrong:
+        subject.refuse(str(wrong))
     if options.sync and options.timeout_s is not None:
         subject.refuse("timeout_s cannot be kept on the host's thread, where nobody else could answer the call")
     if options.sync and options.executor is not None:
         subject.refuse("executor= does not fit a synchronous entry, which runs on the host's thread")
+    if options.sync and options.max_pending is not None:
+        subject.refuse("max_pending does not fit a synchronous entry: its calls never wait")
     if options.borrow and not options.sync:
         subject.refuse("borrow=True needs a synchronous entry: the host's memory is gone once its call has returned")
-    if options.timeout_s is not None:
-        subject.postpone("timeout_s=", "let the host's own time limit stand")
-    if options.executor is not None:
-        subject.postpone("executor=", "leave it out: the handler runs on the plugin's worker threads")
-    if options.codec is not None:
-        subject.postpone("codec=", "decode with request.json() and return bytes")
+    if options.executor is not None and (is_stream or kind & ASYNC):
+        subject.refuse("executor= takes plain functions with one result: no stream, no async def")
+    for name in ("max_buffered", "idle_timeout_s", "close_timeout_s"):
+        if not is_stream and getattr(options, name) is not None:
+            subject.refuse(f"{name} is for streams, and this entry has one reply")
     if options.borrow:
         subject.postpone("borrow=True", "leave it out: request.body is a copy of its own")
+
+
+def _check_values(options: Options) -> None:
+    for name in ("timeout_s", "idle_timeout_s", "close_timeout_s"):
+        time_limit(name, getattr(options, name))
+    if options.max_pending is not None:
+        count("max_pending", options.max_pending, MAX_MAX_PENDING)
+    if options.max_buffered is not None:
+        count("max_buffered", options.max_buffered, MAX_MAX_BUFFERED)
+
+
+def _check_callback(options: Options, kind: int, subject: Subject) -> None:
+    if kind & GENERATOR:
+        subject.refuse("a generator answers by what it yields, so it takes no callback")
+    if options.duplex:
+        subject.refuse("a duplex handler answers with stream.send(), so it takes no callback")
+    if options.executor is not None:
+        subject.refuse("a callback cannot be taken to an executor, which may be another process: return the answer")

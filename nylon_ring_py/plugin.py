@@ -8,17 +8,35 @@ from nylon_ring_py._signature import Subject, location
 from nylon_ring_py.entry import Entry, Options, check_hook, check_name, make_entry
 from nylon_ring_py.errors import NotBoundError
 from nylon_ring_py.response import Response
-from nylon_ring_py.settings import DEFAULT_SHUTDOWN_TIMEOUT_S, MAX_NAME_BYTES, MAX_VERSION_BYTES, Settings
+from nylon_ring_py.settings import (
+    DEFAULT_CLOSE_TIMEOUT_S,
+    DEFAULT_MAX_BUFFERED,
+    DEFAULT_MAX_SYNC_STREAMS,
+    DEFAULT_SHUTDOWN_TIMEOUT_S,
+    DEFAULT_SLOW_CALLBACK_S,
+    MAX_NAME_BYTES,
+    MAX_VERSION_BYTES,
+    Settings,
+)
 from nylon_ring_py.state import State
 from nylon_ring_py.status import Status, sendable_status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from typing import Any
+    from typing import Any, Literal
 
     from nylon_ring_py._core import Instance
-    from nylon_ring_py._handlers import CloseHook, DataHook, DuplexHandler, Handler, Hook, RawHandler, SyncHandler
+    from nylon_ring_py._handlers import (
+        CloseHook,
+        Codec,
+        DataHook,
+        DuplexHandler,
+        Handler,
+        Hook,
+        RawHandler,
+        SyncHandler,
+    )
     from nylon_ring_py.response import Payload
 
 
@@ -30,16 +48,26 @@ class Plugin:
             ``nylon_ring.<name>`` too.
         version: what hosts see as its version, at most 48 bytes.
         workers: worker threads, 1 to 1024; None for `settings.default_workers`.
-        max_pending: calls that may wait for a worker, before new ones are refused; None for
-            `settings.DEFAULT_MAX_PENDING`.
-        executor: comes in a later version.
-        config: anything; kept as the attribute `config`.
+        max_pending: calls that may wait for a worker, and calls of one coroutine entry that may be unanswered, before
+            new ones are refused; None for `settings.DEFAULT_MAX_PENDING`.
+        executor: where plain handlers with one reply run instead of on the plugin's own workers: any
+            `concurrent.futures.Executor`, a dask Client, or a function that makes one when the plugin is loaded.
+        config: anything; or where its values come from, see docs/authoring.md, Configuration.
         shutdown_timeout_s: seconds to wait at shutdown for handlers that are running, 0 to 1,000,000.
+        timeout_s: seconds from the host's call to the answer ``TimeoutError``, for entries with one reply that are not
+            synchronous; None for no limit.
+        idle_timeout_s: seconds after which a stream that has moved no frame, in or out, is ended; None for no limit.
+        close_timeout_s: seconds a stream's handler has to end after the host has closed its end.
+        max_buffered: frames of one stream that may wait for the host before their producer waits.
+        max_sync_streams: threads for plain-def duplex handlers; more such streams are refused.
+        loops: event loops for coroutine handlers, a thread each, 1 to 64; more than one pays without the GIL only.
+        event_loop: ``"asyncio"``, or ``"uvloop"`` where it is installed.
+        slow_callback_s: seconds that one step of a coroutine may keep its loop before the log names it, with its stack;
+            None for no limit.
 
     Raises:
         TypeError: an argument has the wrong type.
         ValueError: an argument is out of range.
-        NotSupportedYetError: executor was given.
     """
 
     def __init__(
@@ -52,14 +80,32 @@ class Plugin:
         executor: object = None,
         config: object = None,
         shutdown_timeout_s: float = DEFAULT_SHUTDOWN_TIMEOUT_S,
+        timeout_s: float | None = None,
+        idle_timeout_s: float | None = None,
+        close_timeout_s: float = DEFAULT_CLOSE_TIMEOUT_S,
+        max_buffered: int = DEFAULT_MAX_BUFFERED,
+        max_sync_streams: int = DEFAULT_MAX_SYNC_STREAMS,
+        loops: int = 1,
+        event_loop: Literal["asyncio", "uvloop"] = "asyncio",
+        slow_callback_s: float | None = DEFAULT_SLOW_CALLBACK_S,
     ) -> None:
         self.name = _checked_text("name", name, MAX_NAME_BYTES)
         self.version = _checked_text("version", version, MAX_VERSION_BYTES)
         self._settings = Settings(
-            workers=workers, max_pending=max_pending, shutdown_timeout_s=shutdown_timeout_s, config=config
+            workers=workers,
+            max_pending=max_pending,
+            shutdown_timeout_s=shutdown_timeout_s,
+            config=config,
+            executor=executor,
+            timeout_s=timeout_s,
+            idle_timeout_s=idle_timeout_s,
+            close_timeout_s=close_timeout_s,
+            max_buffered=max_buffered,
+            max_sync_streams=max_sync_streams,
+            loops=loops,
+            event_loop=event_loop,
+            slow_callback_s=slow_callback_s,
         )
-        if executor is not None:
-            Subject(f"plugin {name!r}", type(self)).postpone("executor=", "set workers= to size the plugin's own pool")
         self._entries: dict[str, Entry] = {}
         self._init_hooks: list[Callable[[], object]] = []
         self._shutdown_hooks: list[Callable[[], object]] = []
@@ -99,21 +145,33 @@ class Plugin:
         stream: bool = False,
         timeout_s: float | None = None,
         executor: object = None,
-        codec: str | None = None,
+        codec: Codec | None = None,
         borrow: bool = False,
+        max_pending: int | None = None,
+        max_buffered: int | None = None,
+        idle_timeout_s: float | None = None,
+        close_timeout_s: float | None = None,
     ) -> Callable[[Handler], Handler]:
-        """Register a handler that runs on a worker thread, where blocking code is fine.
+        """Register a handler. A plain function runs on a worker thread, where blocking code is fine; a coroutine
+        function on the plugin's event loop.
 
         It takes a `Request`, and a `Callback` if it names a parameter ``callback`` or annotates one so. It returns
-        bytes-like, str, None or a `Response`; a generator function yields such frames, and the stream ends with it.
+        bytes-like, str, None or a `Response`; a generator function, async or not, yields such frames, and the stream
+        ends with it. A parameter annotated with a type of payload gets the body, decoded and validated.
 
         Args:
             entry: the name hosts call; one name space for all kinds of entry.
             stream: leave the stream open when the handler returns; None sends nothing then.
-            timeout_s: comes in a later version.
-            executor: comes in a later version.
-            codec: comes in a later version.
+            timeout_s: seconds from the host's call to the answer ``TimeoutError``, whether or not the handler stops.
+                None is the plugin's for an entry with one reply, and no limit for a stream; `math.inf` is no limit.
+            executor: where it runs instead of on a worker, as for `Plugin`; for plain functions with one reply.
+            codec: how bodies and results are encoded: then any plain object may be returned, or yielded.
             borrow: for synchronous entries only.
+            max_pending: calls of this entry that may be unanswered before new ones are refused; None for no limit of
+                its own.
+            max_buffered: as for `Plugin`, for a stream.
+            idle_timeout_s: as for `Plugin`, for a stream; `math.inf` is no limit.
+            close_timeout_s: as for `Plugin`, for a stream; `math.inf` is no limit.
 
         Returns:
             The decorator.
@@ -124,7 +182,17 @@ class Plugin:
         """
         return self._registrar(
             entry,
-            Options(stream=stream, timeout_s=timeout_s, executor=executor, codec=codec, borrow=borrow),
+            Options(
+                stream=stream,
+                timeout_s=timeout_s,
+                executor=executor,
+                codec=codec,
+                borrow=borrow,
+                max_pending=max_pending,
+                max_buffered=max_buffered,
+                idle_timeout_s=idle_timeout_s,
+                close_timeout_s=close_timeout_s,
+            ),
         )
 
     def handle_sync(
@@ -133,7 +201,7 @@ class Plugin:
         *,
         timeout_s: None = None,
         executor: None = None,
-        codec: str | None = None,
+        codec: Codec | None = None,
         borrow: bool = False,
     ) -> Callable[[SyncHandler], SyncHandler]:
         """Register a handler that runs on the host's own thread: for tiny work only, since the host waits.
@@ -142,7 +210,7 @@ class Plugin:
             entry: the name hosts call.
             timeout_s: cannot be kept here; raises.
             executor: does not fit here; raises.
-            codec: comes in a later version.
+            codec: as for `handle`.
             borrow: comes in a later version.
 
         Returns:
@@ -160,8 +228,12 @@ class Plugin:
         stream: bool = False,
         timeout_s: float | None = None,
         executor: object = None,
-        codec: str | None = None,
+        codec: Codec | None = None,
         borrow: bool = False,
+        max_pending: int | None = None,
+        max_buffered: int | None = None,
+        idle_timeout_s: float | None = None,
+        close_timeout_s: float | None = None,
     ) -> Callable[[RawHandler], RawHandler]:
         """Register a handler that takes the payload as bytes, and no request.
 
@@ -171,8 +243,12 @@ class Plugin:
             stream: as for `handle`.
             timeout_s: as for `handle`.
             executor: as for `handle`.
-            codec: as for `handle`.
+            codec: as for `handle`; the handler gets the payload decoded.
             borrow: as for `handle_sync`.
+            max_pending: as for `handle`.
+            max_buffered: as for `handle`.
+            idle_timeout_s: as for `handle`.
+            close_timeout_s: as for `handle`.
 
         Returns:
             The decorator; it raises as that of `handle`.
@@ -187,18 +263,50 @@ class Plugin:
                 executor=executor,
                 codec=codec,
                 borrow=borrow,
+                max_pending=max_pending,
+                max_buffered=max_buffered,
+                idle_timeout_s=idle_timeout_s,
+                close_timeout_s=close_timeout_s,
             ),
         )
 
-    def stream(self, entry: str) -> Callable[[DuplexHandler], DuplexHandler]:
-        """Register a duplex handler that gets a `Stream`. Comes in a later version: the decorator raises."""
+    def stream(
+        self,
+        entry: str,
+        *,
+        timeout_s: float | None = None,
+        max_pending: int | None = None,
+        max_buffered: int | None = None,
+        idle_timeout_s: float | None = None,
+        close_timeout_s: float | None = None,
+    ) -> Callable[[DuplexHandler], DuplexHandler]:
+        """Register a duplex handler: it gets a `Stream`, one per call, and the stream ends when it returns.
 
-        def register(function: DuplexHandler) -> DuplexHandler:
-            Subject(f"entry {entry!r}", function).postpone(
-                "@plugin.stream", "use handle(entry, stream=True) with stream_data and stream_close"
-            )
+        A coroutine function runs on the plugin's event loop. A plain function has a thread of its own, of which there
+        are at most `max_sync_streams`, so that it may wait for frames without holding up other calls.
 
-        return register
+        Args:
+            entry: the name hosts call.
+            timeout_s: seconds the whole stream may last.
+            max_pending: streams of this entry that may be open before new ones are refused.
+            max_buffered: as for `Plugin`.
+            idle_timeout_s: as for `Plugin`.
+            close_timeout_s: as for `Plugin`.
+
+        Returns:
+            The decorator; it raises as that of `handle`.
+        """
+        return self._registrar(
+            entry,
+            Options(
+                duplex=True,
+                timeout_s=timeout_s,
+                max_pending=max_pending,
+                max_buffered=max_buffered,
+                idle_timeout_s=idle_timeout_s,
+                close_timeout_s=close_timeout_s,
+            ),
+        )
 
     def stream_data(self, function: DataHook) -> DataHook:
         """Register the function that gets ``(sid, data)`` for every frame a host sends into an open stream.
@@ -223,24 +331,24 @@ class Plugin:
         return function
 
     def on_init(self, function: Hook) -> Hook:
-        """Register a function to run when a host has loaded the plugin, before the first call; in order of
-        registration. If it raises, the load fails.
+        """Register a function, a coroutine function too, to run when a host has loaded the plugin, before the first
+        call; in order of registration. If it raises, the load fails.
 
         Raises:
             RegistrationError: it takes arguments.
         """
-        self._check_hook("on_init", function, ())
+        self._check_hook("on_init", function, (), may_wait=True)
         self._init_hooks.append(function)
         return function
 
     def on_shutdown(self, function: Hook) -> Hook:
-        """Register a function to run when a host unloads the plugin, after the last call; the one registered last
-        runs first, as with atexit. One that raises is logged, and the others still run.
+        """Register a function, a coroutine function too, to run when a host unloads the plugin, after the last call;
+        the one registered last runs first, as with atexit. One that raises is logged, and the others still run.
 
         Raises:
             RegistrationError: it takes arguments.
         """
-        self._check_hook("on_shutdown", function, ())
+        self._check_hook("on_shutdown", function, (), may_wait=True)
         self._shutdown_hooks.append(function)
         return function
 
@@ -323,8 +431,10 @@ class Plugin:
 
         return register
 
-    def _check_hook(self, what: str, function: Callable[..., Any], arguments: tuple[str, ...]) -> None:
-        check_hook(what, function, arguments)
+    def _check_hook(
+        self, what: str, function: Callable[..., Any], arguments: tuple[str, ...], *, may_wait: bool = False
+    ) -> None:
+        check_hook(what, function, arguments, may_wait=may_wait)
         self._check_open(Subject(what, function))
 
     def _check_single(

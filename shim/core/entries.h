@@ -18,6 +18,8 @@ enum {
     NRPY_GENERATOR = 4, /* frames are what it yields */
     NRPY_STREAM = 8,    /* stays open when the handler returns */
     NRPY_CALLBACK = 16, /* the handler takes a Callback as its second argument */
+    NRPY_ASYNC = 32,    /* calling the handler gives a coroutine, which runs on an event loop */
+    NRPY_DUPLEX = 64,   /* the handler takes a Stream; without NRPY_ASYNC it has a thread of its own */
 };
 
 typedef struct nrpy_entry {

@@ -135,7 +135,9 @@ static int fill_module(PyObject *module) {
         PyModule_AddIntConstant(module, "RAW", NRPY_RAW) != 0 ||
         PyModule_AddIntConstant(module, "GENERATOR", NRPY_GENERATOR) != 0 ||
         PyModule_AddIntConstant(module, "STREAM", NRPY_STREAM) != 0 ||
-        PyModule_AddIntConstant(module, "CALLBACK", NRPY_CALLBACK) != 0) {
+        PyModule_AddIntConstant(module, "CALLBACK", NRPY_CALLBACK) != 0 ||
+        PyModule_AddIntConstant(module, "ASYNC", NRPY_ASYNC) != 0 ||
+        PyModule_AddIntConstant(module, "DUPLEX", NRPY_DUPLEX) != 0) {
         return -1;
     }
     PyObject *image = PyLong_FromVoidPtr(&nrpy_core_table_);

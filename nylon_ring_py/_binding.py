@@ -1,0 +1,39 @@
+"""From the function an author wrote to the one the core calls: by position, with its payload decoded and its result
+encoded where the decorator or the annotations ask for it.
+"""
+
+from __future__ import annotations
+
+from nylon_ring_py._signature import positional
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from nylon_ring_py._signature import Shape, Subject
+    from nylon_ring_py.entry import Options
+
+
+def bind(
+    function: Callable[..., Any], shape: Shape, options: Options, subject: Subject
+) -> tuple[Callable[..., Any], bool]:
+    """Bring a handler into the form that is called by position.
+
+    Args:
+        function: the handler.
+        shape: what it looks like.
+        options: the decorator's.
+        subject: for messages.
+
+    Returns:
+        The callable, of the same kind as the handler (a coroutine function for a coroutine function, and so on), and
+        whether it takes a callback as its second argument.
+
+    Raises:
+        RegistrationError: it has no parameter for its argument, or one that nothing would fill.
+    """
+    if options.codec is not None:
+        subject.postpone("codec=", "decode with request.json() and return bytes")
+    argument = "stream" if options.duplex else "payload" if options.raw else "request"
+    return positional(function, shape, argument, subject)
