@@ -22,13 +22,18 @@ static int64_t now_ns(void) {
 
 /* ---- the heap; the lock is held ---- */
 
+static void put(size_t place, nrpy_timer *timer) {
+    heap[place] = timer;
+    timer->place = place + 1;
+}
+
 static void rise(size_t place) {
     nrpy_timer *timer = heap[place];
     while (place > 0 && heap[(place - 1) / 2]->due_ns > timer->due_ns) {
-        heap[place] = heap[(place - 1) / 2];
+        put(place, heap[(place - 1) / 2]);
         place = (place - 1) / 2;
     }
-    heap[place] = timer;
+    put(place, timer);
 }
 
 static void sink(size_t place) {
@@ -40,20 +45,22 @@ static void sink(size_t place) {
         if (heap[child]->due_ns >= timer->due_ns) {
             break;
         }
-        heap[place] = heap[child];
+        put(place, heap[child]);
         place = child;
     }
-    heap[place] = timer;
+    put(place, timer);
 }
 
-static nrpy_timer *take_first(void) {
-    nrpy_timer *first = heap[0];
+static void take(nrpy_timer *timer) {
+    size_t place = timer->place - 1;
+    timer->place = 0;
     count--;
-    if (count > 0) {
-        heap[0] = heap[count];
-        sink(0);
+    if (place < count) {
+        nrpy_timer *last = heap[count];
+        put(place, last);
+        rise(place);
+        sink(last->place - 1);
     }
-    return first;
 }
 
 static int add(nrpy_timer *timer) {
@@ -87,7 +94,8 @@ static void *run(void *unused) {
         } else if (heap[0]->due_ns > now_ns()) {
             wait_until(heap[0]->due_ns);
         } else {
-            nrpy_timer *due = take_first();
+            nrpy_timer *due = heap[0];
+            take(due);
             pthread_mutex_unlock(&lock);
             due->fire(due);
             pthread_mutex_lock(&lock);
@@ -124,4 +132,14 @@ int nrpy_timer_arm(nrpy_timer *timer, int64_t delay_ns) {
     }
     pthread_mutex_unlock(&lock);
     return failed;
+}
+
+bool nrpy_timer_disarm(nrpy_timer *timer) {
+    pthread_mutex_lock(&lock);
+    bool armed = timer->place != 0;
+    if (armed) {
+        take(timer);
+    }
+    pthread_mutex_unlock(&lock);
+    return armed;
 }
