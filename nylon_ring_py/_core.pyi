@@ -22,6 +22,9 @@ ASYNC: Final = 32
 DUPLEX: Final = 64
 """The handler takes a `Stream`; without `ASYNC` it has a thread of its own."""
 
+def clock() -> float:
+    """The time in seconds that deadlines are kept by: that of `time.monotonic`, unless a test moves it by hand."""
+
 @final
 class Request:
     """One call as a handler sees it. Fields become Python objects when they are first read.

@@ -1,6 +1,7 @@
 #include "module.h"
 
 #include "callback.h"
+#include "clock.h"
 #include "dispatch.h"
 #include "entries.h"
 #include "instance.h"
@@ -113,6 +114,17 @@ PyObject *nrpy_make_state(PyObject *instance, uint64_t sid) {
 
 /* ---- the module ---- */
 
+static PyObject *clock_seconds(PyObject *self, PyObject *ignored) {
+    (void)self;
+    (void)ignored;
+    return PyFloat_FromDouble((double)nrpy_clock_ns() / 1e9);
+}
+
+static PyMethodDef functions[] = {
+    {"clock", clock_seconds, METH_NOARGS, "clock() -> float: the time in seconds that deadlines are kept by."},
+    {NULL, NULL, 0, NULL},
+};
+
 static int add_types(PyObject *module) {
     PyTypeObject *types[] = {&nrpy_request_type, &nrpy_callback_type, &nrpy_instance_type};
     for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
@@ -159,6 +171,7 @@ static PyModuleDef definition = {
     PyModuleDef_HEAD_INIT,
     .m_name = "nylon_ring_py._core",
     .m_doc = "The compiled part of nylon_ring_py.",
+    .m_methods = functions,
     .m_slots = slots,
 };
 

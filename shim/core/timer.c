@@ -1,5 +1,6 @@
 #include "timer.h"
 
+#include "clock.h"
 #include "threads.h"
 
 #include <errno.h>
@@ -13,12 +14,6 @@ static nrpy_timer **heap; /* the earliest first; each not later than its two chi
 static size_t count;
 static size_t room;
 static bool running; /* the thread is there */
-
-static int64_t now_ns(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-}
 
 /* ---- the heap; the lock is held ---- */
 
@@ -80,7 +75,18 @@ static int add(nrpy_timer *timer) {
 
 /* ---- the thread ---- */
 
+/* The clock's listener. */
+static void look_again(void) {
+    pthread_mutex_lock(&lock);
+    pthread_cond_signal(&changed);
+    pthread_mutex_unlock(&lock);
+}
+
 static void wait_until(int64_t due_ns) {
+    if (nrpy_clock_is_manual()) {
+        pthread_cond_wait(&changed, &lock);
+        return;
+    }
     struct timespec when = {.tv_sec = due_ns / 1000000000, .tv_nsec = due_ns % 1000000000};
     pthread_cond_timedwait(&changed, &lock, &when);
 }
@@ -91,7 +97,7 @@ static void *run(void *unused) {
     for (;;) {
         if (count == 0) {
             pthread_cond_wait(&changed, &lock);
-        } else if (heap[0]->due_ns > now_ns()) {
+        } else if (heap[0]->due_ns > nrpy_clock_ns()) {
             wait_until(heap[0]->due_ns);
         } else {
             nrpy_timer *due = heap[0];
@@ -115,6 +121,7 @@ static int start_thread(void) {
     int failed = nrpy_spawn(&id, run, NULL);
     if (failed == 0) {
         pthread_detach(id);
+        nrpy_clock_listen(look_again);
         running = true;
     }
     return failed;
@@ -123,7 +130,7 @@ static int start_thread(void) {
 int nrpy_timer_arm(nrpy_timer *timer, int64_t delay_ns) {
     pthread_mutex_lock(&lock);
     int failed = running ? 0 : start_thread();
-    timer->due_ns = now_ns() + delay_ns;
+    timer->due_ns = nrpy_clock_ns() + delay_ns;
     if (failed == 0) {
         failed = add(timer);
     }

@@ -1,0 +1,32 @@
+/*
+ * The time that deadlines are kept by: the monotonic clock, unless an author's test has stopped it and moves it by hand.
+ */
+#ifndef NRPY_CLOCK_H
+#define NRPY_CLOCK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+int64_t nrpy_clock_ns(void);
+
+/* Whether time stands until it is moved: a timed wait must then wait for its listener alone. */
+bool nrpy_clock_is_manual(void);
+
+/*
+ * Takes hold of the clock for one host, which lets go of it at its end. All that hold it at once must want the same:
+ * the clock is the process's. Returns false where others hold it that want the other.
+ */
+bool nrpy_clock_hold(bool manual);
+void nrpy_clock_release(bool manual);
+
+/* Moves a clock that stands, and calls the listeners. Not negative. Returns false where it does not stand. */
+bool nrpy_clock_advance(int64_t ns);
+
+/*
+ * Has `look` called, on whatever thread, whenever time has jumped: who waits for a time looks again. For good; at most
+ * NRPY_CLOCK_LISTENERS in a process, each once. No lock is held during the call. Must not need the GIL.
+ */
+enum { NRPY_CLOCK_LISTENERS = 4 };
+void nrpy_clock_listen(void (*look)(void));
+
+#endif /* NRPY_CLOCK_H */
