@@ -225,3 +225,52 @@ class Instance:
         """
     def state_get(self, sid: int, key: str) -> bytes | None:
         """Give the value kept under a key, or None."""
+
+@final
+class FakeHost:
+    """A host in this process over a live plugin; `nylon_ring_py.testing` is its face. Any thread may call it.
+
+    Args:
+        plugin: a `Plugin`, not loaded.
+        name: what messages call it.
+        v2: which ABI it looks like.
+        capacity: frames of a v2 stream that may wait to be read; 0 for any number.
+        manual: whether time stands until `advance`.
+
+    Raises:
+        RuntimeError: the plugin is loaded already, or a host with another clock is open.
+        BaseException: what an on_init hook raised.
+    """
+
+    def __new__(cls, plugin: object, name: str, v2: bool, capacity: int, manual: bool) -> Self: ...
+    def handle(
+        self,
+        entry: bytes,
+        sid: int,
+        request: tuple[bytes, bytes, bytes, tuple[tuple[bytes, bytes], ...]] | None,
+        body: bytes | bytearray | memoryview,
+        is_stream: bool,
+    ) -> int:
+        """Make a call; `sid` counts up from 1. Returns the number of the status that the plugin answered."""
+    def stream_data(self, sid: int, data: bytes | bytearray | memoryview) -> int:
+        """Send a frame into a stream. Returns what the plugin answered."""
+    def stream_close(self, sid: int) -> int:
+        """Close the input of a stream. Returns what the plugin answered."""
+    def take(self) -> list[tuple[int, int, bytes]]:
+        """Wait for what the plugin sends: sid, status and payload, in order. Empty: it was closed, nothing follows."""
+    def read(self, sid: int) -> None:
+        """Tell that a frame has been read: there is room for the next, which is fetched if it was refused."""
+    def drop(self, sid: int) -> None:
+        """Tell that nobody reads for this sid any more."""
+    def advance(self, seconds: float) -> None:
+        """Move a clock that stands.
+
+        Raises:
+            ValueError: backwards.
+            RuntimeError: it does not stand.
+        """
+    def close(self) -> None:
+        """Shut the plugin down. A second call does nothing."""
+    @property
+    def refused_frames(self) -> int:
+        """How often a frame was answered Backpressure."""

@@ -62,6 +62,24 @@ def start(instance: Instance, archive: bytes, boot: Mapping[str, str], origin: s
         raise
 
 
+def start_local(instance: Instance, plugin: Plugin) -> Session:
+    """Bind a plugin of this interpreter, which no archive holds: for `nylon_ring_py.testing`.
+
+    Args:
+        instance: the plugin's way to its host.
+        plugin: has no host yet.
+
+    Returns:
+        The session. Its end leaves the plugin's modules as they are, and `plugin` fit for another one.
+
+    Raises:
+        RuntimeError: the plugin is loaded already.
+    """
+    session = Session(plugin, None)
+    plugin._bind(instance)
+    return session
+
+
 def failure_text(exc: BaseException) -> str:
     """Explain why a plugin could not start, for stderr. Never raises.
 
@@ -89,10 +107,10 @@ class Session:
 
     Args:
         plugin: what the importer's module holds.
-        importer: has loaded it.
+        importer: has loaded it; None for a plugin whose modules are this interpreter's own.
     """
 
-    def __init__(self, plugin: Plugin, importer: PluginImporter) -> None:
+    def __init__(self, plugin: Plugin, importer: PluginImporter | None) -> None:
         self._plugin: Plugin | None = plugin
         self._importer: PluginImporter | None = importer
         self._log = ExceptionLog(plugin.name)

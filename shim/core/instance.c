@@ -221,23 +221,35 @@ static int read_session(nrpy_instance *instance) {
     return 0;
 }
 
-/* Python's part of `open`. Needs the GIL. Returns 0, or -1 with an exception set. */
-static int start_session(nrpy_instance *instance, const nrpy_open_args *args) {
+/* New reference or NULL with an exception set. */
+static PyObject *session_from_archive(nrpy_instance *instance, PyObject *module, const nrpy_open_args *args) {
+    PyObject *boot = boot_dict(args);
+    PyObject *archive = PyBytes_FromStringAndSize(args->archive, (Py_ssize_t)args->archive_size);
+    PyObject *origin = PyUnicode_DecodeFSDefault(args->origin);
+    PyObject *session = NULL;
+    if (boot != NULL && archive != NULL && origin != NULL) {
+        session = PyObject_CallMethod(module, "start", "OOOO", instance->object, archive, boot, origin);
+    }
+    Py_XDECREF(boot);
+    Py_XDECREF(archive);
+    Py_XDECREF(origin);
+    return session;
+}
+
+/* Python's part of `open`. `local` is NULL for a plugin in an archive. Needs the GIL. Returns 0, or -1 with an exception
+ * set. */
+static int start_session(nrpy_instance *instance, const nrpy_open_args *args, const nrpy_local *local) {
     if (nrpy_names_load() != 0) {
         return -1;
     }
     instance->object = nrpy_instance_object_new(instance);
     PyObject *module = PyImport_ImportModule("nylon_ring_py._session");
-    PyObject *boot = boot_dict(args);
-    PyObject *archive = PyBytes_FromStringAndSize(args->archive, (Py_ssize_t)args->archive_size);
-    PyObject *origin = PyUnicode_DecodeFSDefault(args->origin);
-    if (instance->object != NULL && module != NULL && boot != NULL && archive != NULL && origin != NULL) {
-        instance->session = PyObject_CallMethod(module, "start", "OOOO", instance->object, archive, boot, origin);
+    if (instance->object != NULL && module != NULL) {
+        instance->session = local != NULL
+                                ? PyObject_CallMethod(module, "start_local", "OO", instance->object, local->plugin)
+                                : session_from_archive(instance, module, args);
     }
     Py_XDECREF(module);
-    Py_XDECREF(boot);
-    Py_XDECREF(archive);
-    Py_XDECREF(origin);
     if (instance->session == NULL || read_session(instance) != 0) {
         return -1;
     }
@@ -264,7 +276,7 @@ void nrpy_instance_unload(nrpy_instance *instance) {
 }
 
 /* With Python started: loads the plugin, with a frame that keeps other calls' replies off this thread. */
-static NrStatus load(nrpy_instance *instance, const nrpy_open_args *args) {
+static NrStatus load(nrpy_instance *instance, const nrpy_open_args *args, nrpy_local *local) {
     nrpy_thread *thread = nrpy_thread_self();
     nrpy_attachment attachment;
     if (thread == NULL || !nrpy_attach(&attachment, thread)) {
@@ -273,9 +285,13 @@ static NrStatus load(nrpy_instance *instance, const nrpy_open_args *args) {
     }
     nrpy_host_frame frame = {.outer = thread->frames};
     thread->frames = &frame;
-    int failed = start_session(instance, args);
+    int failed = start_session(instance, args, local);
     if (failed != 0) {
-        report_exception(args); /* drops the exception, whose traceback holds the plugin's modules */
+        if (local != NULL) {
+            local->exception = nrpy_take_exception();
+        } else {
+            report_exception(args); /* drops the exception, whose traceback holds the plugin's modules */
+        }
         nrpy_instance_unload(instance);
         PyGC_Collect();
     }
@@ -288,21 +304,22 @@ static NrStatus load(nrpy_instance *instance, const nrpy_open_args *args) {
 typedef struct load_order {
     nrpy_instance *instance;
     const nrpy_open_args *args;
+    nrpy_local *local;
     NrStatus status;
 } load_order;
 
 static void *run_load(void *argument) {
     load_order *order = argument;
-    order->status = load(order->instance, order->args);
+    order->status = load(order->instance, order->args, order->local);
     return NULL;
 }
 
-static NrStatus load_on_python_stack(nrpy_instance *instance, const nrpy_open_args *args) {
+static NrStatus load_on_python_stack(nrpy_instance *instance, const nrpy_open_args *args, nrpy_local *local) {
     nrpy_thread *thread = nrpy_thread_self();
     if (thread == NULL || nrpy_has_python_stack(thread)) {
-        return load(instance, args);
+        return load(instance, args, local);
     }
-    load_order order = {.instance = instance, .args = args, .status = NR_ERR};
+    load_order order = {.instance = instance, .args = args, .local = local, .status = NR_ERR};
     pthread_t id;
     int failed = nrpy_spawn(&id, run_load, &order);
     if (failed != 0) {
@@ -330,7 +347,7 @@ static void warn_of_sigpipe(const char *name) {
     }
 }
 
-static NrStatus open_detached(const nrpy_open_args *args, nrpy_instance **out) {
+static NrStatus open_detached(const nrpy_open_args *args, nrpy_local *local, nrpy_instance **out) {
     if (nrpy_runtime_start(args) != 0) {
         return NR_ERR;
     }
@@ -343,7 +360,7 @@ static NrStatus open_detached(const nrpy_open_args *args, nrpy_instance **out) {
     instance->state_ext =
         args->host.v1.send_result != NULL ? find_state_ext(args->host.ctx) : NULL; /* ABI v2 has none */
     warn_of_sigpipe(args->name);
-    NrStatus status = load_on_python_stack(instance, args);
+    NrStatus status = load_on_python_stack(instance, args, local);
     if (status == NR_OK) {
         int failed = nrpy_pool_start(&instance->pool);
         if (failed != 0) {
@@ -369,7 +386,7 @@ static NrStatus open_detached(const nrpy_open_args *args, nrpy_instance **out) {
     return NR_OK;
 }
 
-NrStatus nrpy_instance_open(const nrpy_open_args *args, nrpy_instance **out) {
+NrStatus nrpy_instance_open_local(const nrpy_open_args *args, nrpy_local *local, nrpy_instance **out) {
     /* Whoever starts Python may hold locks we wait for: never with the GIL. Before any Python there is none to hold. */
     bool attached = false;
     if (Py_IsInitialized() && nrpy_is_alive()) {
@@ -377,9 +394,13 @@ NrStatus nrpy_instance_open(const nrpy_open_args *args, nrpy_instance **out) {
         attached = own != NULL && own == nrpy_current_state();
     }
     PyThreadState *state = attached ? PyEval_SaveThread() : NULL;
-    NrStatus status = open_detached(args, out);
+    NrStatus status = open_detached(args, local, out);
     if (state != NULL) {
         PyEval_RestoreThread(state);
     }
     return status;
+}
+
+NrStatus nrpy_instance_open(const nrpy_open_args *args, nrpy_instance **out) {
+    return nrpy_instance_open_local(args, NULL, out);
 }

@@ -55,6 +55,15 @@ struct nrpy_instance {
 };
 
 NrStatus nrpy_instance_open(const nrpy_open_args *args, nrpy_instance **out);
+
+/* A Plugin object that this Python holds, for a host in the same process. */
+typedef struct nrpy_local {
+    PyObject *plugin;    /* borrowed */
+    PyObject *exception; /* set by open where Python's part has failed: a new reference */
+} nrpy_local;
+
+/* The same for a plugin that needs no archive: of `args` only name, prefix, host and error count. NULL: from the archive. */
+NrStatus nrpy_instance_open_local(const nrpy_open_args *args, nrpy_local *local, nrpy_instance **out);
 int nrpy_instance_close(nrpy_instance *instance);
 
 /* Closes every open instance: the interpreter is about to be finalized by its owner. Must not hold the GIL. */

@@ -4,6 +4,7 @@
 #include "clock.h"
 #include "dispatch.h"
 #include "entries.h"
+#include "fake_host.h"
 #include "instance.h"
 #include "instance_object.h"
 #include "request.h"
@@ -126,7 +127,7 @@ static PyMethodDef functions[] = {
 };
 
 static int add_types(PyObject *module) {
-    PyTypeObject *types[] = {&nrpy_request_type, &nrpy_callback_type, &nrpy_instance_type};
+    PyTypeObject *types[] = {&nrpy_request_type, &nrpy_callback_type, &nrpy_instance_type, &nrpy_fake_host_type};
     for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
         if (PyModule_AddType(module, types[i]) != 0) {
             return -1;
