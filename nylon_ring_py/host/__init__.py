@@ -4,8 +4,7 @@
 ...     status, body = host.call("unary", path="/orders")
 """
 
-from nylon_ring_py.host._async import AsyncHost, AsyncStream
-from nylon_ring_py.host._host import Host
+from nylon_ring_py.host._async_calls import AsyncStream
 from nylon_ring_py.host.errors import (
     AbiVersionError,
     CallFailedError,
@@ -22,6 +21,11 @@ from nylon_ring_py.host.errors import (
 )
 from nylon_ring_py.host.reply import Reply
 from nylon_ring_py.host.stream import Stream
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from nylon_ring_py.host._async import AsyncHost
+    from nylon_ring_py.host._host import Host
 
 __all__ = [
     "AbiVersionError",
@@ -42,3 +46,16 @@ __all__ = [
     "Reply",
     "Stream",
 ]
+
+
+def __getattr__(name: str) -> object:
+    # Only these two need cffi: calls, replies and errors are those of `nylon_ring_py.testing`, too.
+    if name == "Host":
+        from nylon_ring_py.host._host import Host
+
+        return Host
+    if name == "AsyncHost":
+        from nylon_ring_py.host._async import AsyncHost
+
+        return AsyncHost
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

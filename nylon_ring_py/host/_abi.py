@@ -8,10 +8,11 @@ bytes are `char *`, which cffi turns into bytes in one step, and `host_ctx` is `
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 from nylon_ring_py.errors import MissingDependencyError
+from nylon_ring_py.host._types import Body, Headers, Text, as_bytes
 
 try:
     from cffi import FFI
@@ -22,14 +23,6 @@ except ImportError as error:
 
 CData: TypeAlias = Any
 """An object of cffi's, which has no types to check."""
-
-Text: TypeAlias = str | bytes
-"""Text of a request: str in UTF-8, or bytes as they are."""
-
-Body: TypeAlias = bytes | bytearray | memoryview | str | None
-"""A payload: bytes-like as it is, and not copied; str in UTF-8; None for an empty one."""
-
-Headers: TypeAlias = Mapping[str, Text] | Iterable[tuple[Text, Text]]
 
 DECLARATIONS = """
 typedef uint32_t NrStatus;
@@ -128,11 +121,6 @@ def close_library(library: CData) -> None:
 NO_BYTES = (NULL, 0)
 NO_TEXT = (NULL, 0, 0)
 ENTRY_UNKNOWN = 0xFFFFFFFF
-
-
-def as_bytes(text: Text) -> bytes:
-    """Text of a request as the ABI wants it."""
-    return text.encode() if isinstance(text, str) else text
 
 
 def body_view(body: Body) -> tuple[CData, int]:

@@ -5,175 +5,17 @@ from __future__ import annotations
 import asyncio
 import os
 from _thread import get_ident
-from collections import deque
-from collections.abc import AsyncIterator, MutableMapping
 from types import TracebackType
 from typing import Self
 
-from nylon_ring_py.host._abi import NO_BYTES, Body, Headers, Text, body_view
-from nylon_ring_py.host._calls import FULL, GONE, OK, TAKEN, Call
+from nylon_ring_py.host._abi import body_view
+from nylon_ring_py.host._async_calls import AsyncCall, AsyncStream, Mailbox, reply_of
 from nylon_ring_py.host._functions import Abi
 from nylon_ring_py.host._host import DEFAULT_STREAM_CAPACITY, BaseHost
 from nylon_ring_py.host._instance import Instance
-from nylon_ring_py.host.errors import CallTimeoutError, HostError
+from nylon_ring_py.host._types import Body, Headers, Text
+from nylon_ring_py.host.errors import HostError
 from nylon_ring_py.host.reply import Reply
-from nylon_ring_py.status import Status
-
-
-class _Mailbox:
-    """Calls that have news for a loop's thread.
-
-    The loop is woken when the first is posted; those posted until it has looked ride along.
-    """
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.loop = loop
-        self.thread = get_ident()
-        self._posted: deque[_AsyncCall] = deque()
-        self._woken = False
-
-    def post(self, call: _AsyncCall) -> None:
-        """Have `call.wake` run by the loop. From any thread; nothing happens where the loop is closed."""
-        if get_ident() == self.thread:
-            call.wake()
-            return
-        self._posted.append(call)
-        if not self._woken:
-            self._woken = True
-            try:
-                self.loop.call_soon_threadsafe(self._drain)
-            except RuntimeError:  # the loop is closed: whoever waited on it is gone
-                self._posted.clear()
-
-    def _drain(self) -> None:
-        # First the flag: what is posted from here on wakes again, what was posted before is seen below.
-        self._woken = False
-        while self._posted:
-            self._posted.popleft().wake()
-
-
-class _AsyncCall:
-    """A call or stream whose replies a coroutine waits for. One coroutine at a time."""
-
-    def __init__(self, mailbox: _Mailbox, streams: bool, capacity: int = 0) -> None:
-        self.streams = streams
-        self.frames: deque[Reply] = deque()
-        self.failure: HostError | None = None
-        self.dropped = False
-        self.over = False
-        self._mailbox = mailbox
-        self._capacity = capacity
-        self._waiter: asyncio.Future[None] | None = None
-
-    def take(self, table: MutableMapping[int, Call], sid: int, status: int, data: bytes) -> int:
-        """See `_calls.Call`."""
-        if not self.streams:
-            if table.pop(sid, None) is None:
-                return GONE
-        elif self._capacity and len(self.frames) >= self._capacity:
-            return FULL
-        elif status != OK:
-            table.pop(sid, None)
-        if not self.dropped:
-            self.frames.append(Reply(data, status))
-            self._mailbox.post(self)
-        return TAKEN
-
-    def fail(self, error: HostError) -> None:
-        """See `_calls.Call`."""
-        self.failure = error
-        self._mailbox.post(self)
-
-    def drop(self) -> None:
-        """Nobody wants more frames; a reader that waits gets None. On the loop's thread."""
-        self.dropped = True
-        self.frames.clear()
-        self.wake()
-
-    def wake(self) -> None:
-        """On the loop's thread: let the waiting coroutine look."""
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    async def next(self) -> Reply | None:
-        """The next frame; None behind the last. Raises what ended the call instead of a frame."""
-        while not self.over and not self.dropped:
-            if self.frames:
-                frame = self.frames.popleft()
-                self.over = not self.streams or frame.status != Status.OK
-                return frame
-            if self.failure is not None:
-                self.over = True
-                raise self.failure
-            self._waiter = self._mailbox.loop.create_future()
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
-        return None
-
-
-class AsyncStream:
-    """The asyncio twin of `Stream`: `async for frame in stream`. One coroutine reads at a time.
-
-    Attributes:
-        sid: its number.
-    """
-
-    def __init__(self, instance: Instance, call: _AsyncCall, sid: int) -> None:
-        self.sid = sid
-        self._instance = instance
-        self._call = call
-
-    async def recv(self, timeout_s: float | None = None) -> Reply | None:
-        """The next frame; arguments, result and errors are those of `Stream.recv`."""
-        if timeout_s is None:
-            return await self._call.next()
-        try:
-            async with asyncio.timeout(timeout_s):
-                return await self._call.next()
-        except TimeoutError:
-            raise CallTimeoutError(f"no frame came in {timeout_s} s; the stream is still open") from None
-
-    def send(self, data: Body) -> None:
-        """Send a frame to the plugin, which queues it: nothing is waited for. Raises as `Host.send_stream_data`."""
-        self._instance.send_stream_data(self.sid, body_view(data))
-
-    def close_input(self) -> None:
-        """See `Stream.close_input`."""
-        self._instance.close_stream(self.sid)
-
-    def close(self) -> None:
-        """See `Stream.close`."""
-        if not self._call.dropped:
-            self._call.drop()
-            if not self._call.over and self._instance.drop_stream(self.sid):
-                self._instance.close_dropped()
-
-    def __aiter__(self) -> AsyncIterator[Reply]:
-        return self
-
-    async def __anext__(self) -> Reply:
-        frame = await self._call.next()
-        if frame is None:
-            raise StopAsyncIteration
-        return frame
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def __del__(self) -> None:
-        # As in Stream: the plugin is told by the next call.
-        call = getattr(self, "_call", None)
-        if call is not None and not call.dropped:
-            call.dropped = True
-            if not call.over:
-                self._instance.drop_stream(self.sid)
 
 
 class AsyncHost(BaseHost):
@@ -185,7 +27,7 @@ class AsyncHost(BaseHost):
 
     def __init__(self, instance: Instance) -> None:
         super().__init__(instance)
-        self._mailbox = _Mailbox(asyncio.get_running_loop())
+        self._mailbox = Mailbox(asyncio.get_running_loop())
 
     @classmethod
     async def load(
@@ -213,12 +55,12 @@ class AsyncHost(BaseHost):
         request, keep = self._request(method, path, query, headers)
         call, sid = self._start(entry, self._instance.functions.handle, False, request, body_view(body))
         del keep
-        return await self._reply(call, sid, timeout_s, entry)
+        return await reply_of(self._instance, call, sid, timeout_s, entry)
 
     async def call_raw(self, entry: str, body: Body = b"", *, timeout_s: float | None = None) -> Reply:
         """See `Host.call_raw`."""
         call, sid = self._start(entry, self._instance.functions.handle_raw, False, body_view(body))
-        return await self._reply(call, sid, timeout_s, entry)
+        return await reply_of(self._instance, call, sid, timeout_s, entry)
 
     async def call_stream(
         self,
@@ -238,7 +80,7 @@ class AsyncHost(BaseHost):
 
     def send_stream_data(self, sid: int, data: Body) -> None:
         """See `Host.send_stream_data`: the plugin queues the frame, so nothing is awaited."""
-        self._instance.send_stream_data(sid, body_view(data) if data else NO_BYTES)
+        self._instance.send_stream_data(sid, data)
 
     def close_stream(self, sid: int) -> None:
         """See `Host.close_stream`."""
@@ -248,33 +90,13 @@ class AsyncHost(BaseHost):
         """See `Host.unload`; on a thread, so that the loop goes on."""
         await asyncio.to_thread(self._instance.unload, timeout_s)
 
-    def _start(self, entry: str, function: object, streams: bool, *arguments: object) -> tuple[_AsyncCall, int]:
+    def _start(self, entry: str, function: object, streams: bool, *arguments: object) -> tuple[AsyncCall, int]:
         if get_ident() != self._mailbox.thread:
             raise HostError("an AsyncHost is used on the thread of the event loop that loaded it: use Host elsewhere")
         instance = self._instance
-        call = _AsyncCall(self._mailbox, streams, instance.stream_capacity if streams else 0)
+        call = AsyncCall(self._mailbox, streams, instance.stream_capacity if streams else 0)
         assert callable(function)
         return call, instance.start(call, function, instance.name(entry), *arguments, entry=entry)
-
-    async def _reply(self, call: _AsyncCall, sid: int, timeout_s: float | None, entry: str) -> Reply:
-        try:
-            if timeout_s is None or call.frames:
-                reply = await call.next()
-            else:
-                async with asyncio.timeout(timeout_s):
-                    reply = await call.next()
-        except TimeoutError:
-            self._instance.give_up(sid)
-            if not call.frames:
-                raise CallTimeoutError(
-                    f"entry {entry!r} of {self._instance.path} did not answer in {timeout_s} s"
-                ) from None
-            return call.frames.popleft()
-        except BaseException:
-            self._instance.give_up(sid)
-            raise
-        assert reply is not None
-        return reply
 
     async def __aenter__(self) -> Self:
         return self

@@ -10,6 +10,7 @@ from collections.abc import MutableMapping
 from queue import Empty, SimpleQueue
 from typing import Protocol
 
+from nylon_ring_py.host._types import CallOwner
 from nylon_ring_py.host.errors import CallTimeoutError, HostError
 from nylon_ring_py.host.reply import Reply
 from nylon_ring_py.status import Status
@@ -73,6 +74,22 @@ class UnaryCall:
         if self.failure is not None:
             raise self.failure
         return self.reply
+
+
+def wait_for_reply(owner: CallOwner, call: UnaryCall, sid: int, timeout_s: float | None, entry: str) -> Reply:
+    """The reply of a call that was taken. Where it raises the call is given up; see `Host.call`."""
+    try:
+        reply = call.wait(timeout_s)
+    except BaseException:
+        owner.give_up(sid)
+        raise
+    if reply is None:
+        owner.give_up(sid)
+        # It may have come between the end of the wait and the giving up.
+        if call.reply is None:
+            raise CallTimeoutError(f"entry {entry!r} of {owner.path} did not answer in {timeout_s} s")
+        reply = call.reply
+    return reply
 
 
 class FastCall(UnaryCall):

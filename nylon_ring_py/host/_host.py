@@ -6,11 +6,12 @@ import os
 from types import TracebackType
 from typing import Self
 
-from nylon_ring_py.host._abi import NO_BYTES, NULL, Body, CData, Headers, Text, body_view, request_view
-from nylon_ring_py.host._calls import FastCall, StreamCall, UnaryCall
+from nylon_ring_py.host._abi import NULL, CData, body_view, request_view
+from nylon_ring_py.host._calls import FastCall, StreamCall, UnaryCall, wait_for_reply
 from nylon_ring_py.host._functions import Abi
 from nylon_ring_py.host._instance import Instance
-from nylon_ring_py.host.errors import CallTimeoutError, HostError, NoReplyError
+from nylon_ring_py.host._types import Body, Headers, Text
+from nylon_ring_py.host.errors import HostError, NoReplyError
 from nylon_ring_py.host.reply import Reply
 from nylon_ring_py.host.stream import Stream
 
@@ -151,7 +152,7 @@ class Host(BaseHost):
         name = instance.name(entry)
         sid = instance.start(call, instance.functions.handle, name, request, view, entry=entry)
         del keep  # until here the plugin's view of the request had to live
-        return call.reply or self._wait(instance, call, sid, timeout_s, entry)
+        return call.reply or wait_for_reply(instance, call, sid, timeout_s, entry)
 
     def call_raw(self, entry: str, body: Body = b"", *, timeout_s: float | None = None) -> Reply:
         """`call` without a request: by `handle_raw` in v1-raw, by `handle` otherwise. Raises as `call`."""
@@ -159,7 +160,7 @@ class Host(BaseHost):
         view = body_view(body)
         call = UnaryCall()
         sid = instance.start(call, instance.functions.handle_raw, instance.name(entry), view, entry=entry)
-        return call.reply or self._wait(instance, call, sid, timeout_s, entry)
+        return call.reply or wait_for_reply(instance, call, sid, timeout_s, entry)
 
     def call_id(self, entry_id: int, body: Body = b"", *, timeout_s: float | None = None) -> Reply:
         """`call_raw` by the number that `entry_id` gave (v2). Raises as `call`."""
@@ -169,7 +170,7 @@ class Host(BaseHost):
         call = UnaryCall()
         name = f"number {entry_id}"
         sid = instance.start(call, function, entry_id, view, entry=name)
-        return call.reply or self._wait(instance, call, sid, timeout_s, name)
+        return call.reply or wait_for_reply(instance, call, sid, timeout_s, name)
 
     def call_fast(self, entry: str, body: Body = b"") -> Reply:
         """`call_raw` for an entry that answers inside `handle`, on the caller's thread: never waits.
@@ -221,7 +222,7 @@ class Host(BaseHost):
                 Backpressure (v2): its inbox is full, send the frame again later.
             HostClosedError: the plugin is unloaded.
         """
-        self._instance.send_stream_data(sid, body_view(data) if data else NO_BYTES)
+        self._instance.send_stream_data(sid, data)
 
     def close_stream(self, sid: int) -> None:
         """End a stream's input. What it still answers is read as before. Raises as `send_stream_data`."""
@@ -258,21 +259,6 @@ class Host(BaseHost):
         abi = old.functions.abi if path is None else None
         self._instance = Instance(old.path if path is None else path, abi, capacity, old.sids)
         old.unload()
-
-    @staticmethod
-    def _wait(instance: Instance, call: UnaryCall, sid: int, timeout_s: float | None, entry: str) -> Reply:
-        try:
-            reply = call.wait(timeout_s)
-        except BaseException:
-            instance.give_up(sid)
-            raise
-        if reply is None:
-            instance.give_up(sid)
-            # It may have come between the end of the wait and the giving up.
-            if call.reply is None:
-                raise CallTimeoutError(f"entry {entry!r} of {instance.path} did not answer in {timeout_s} s")
-            reply = call.reply
-        return reply
 
     def __enter__(self) -> Self:
         return self

@@ -16,9 +16,10 @@ from collections import deque
 from collections.abc import Callable, Iterator
 
 from nylon_ring_py.host import _replies
-from nylon_ring_py.host._abi import ENTRY_UNKNOWN, NO_BYTES, NULL, CData, copied, entry_name, ffi
+from nylon_ring_py.host._abi import ENTRY_UNKNOWN, NULL, CData, body_view, copied, entry_name, ffi
 from nylon_ring_py.host._calls import GONE, OK, Call, Deadline, StreamCall
 from nylon_ring_py.host._functions import Abi, open_plugin
+from nylon_ring_py.host._types import Body
 from nylon_ring_py.host.errors import CallFailedError, HostClosedError, HostError, InitRefusedError, RefusedError
 
 AT_EXIT_S = 5.0
@@ -136,9 +137,9 @@ class Instance:
         number = self.enter(resolve, self.name(entry))
         return None if number == ENTRY_UNKNOWN else number
 
-    def send_stream_data(self, sid: int, body: object = NO_BYTES) -> None:
-        """See `Host.send_stream_data`; `body` is an initialiser of NrBytes."""
-        status = self.enter(self.functions.stream_data, sid, body)
+    def send_stream_data(self, sid: int, body: Body = b"") -> None:
+        """See `Host.send_stream_data`."""
+        status = self.enter(self.functions.stream_data, sid, body_view(body))
         if status != OK:
             raise RefusedError(f"a frame for stream {sid} of {self.path}", status)
 

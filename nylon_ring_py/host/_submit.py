@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias
 
-from nylon_ring_py.host._abi import NULL, Text, body_view, request_view
+from nylon_ring_py.host._abi import NULL, body_view, request_view
 from nylon_ring_py.host._calls import OK, FastCall, StreamCall, UnaryCall
 from nylon_ring_py.host._instance import Instance
+from nylon_ring_py.host._types import Text
 from nylon_ring_py.host.errors import CallTimeoutError, HostError, RefusedError
 from nylon_ring_py.host.reply import Reply
 from nylon_ring_py.host.stream import Stream

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Self
 
-from nylon_ring_py.host._abi import Body, body_view
 from nylon_ring_py.host._calls import StreamCall
-from nylon_ring_py.host._instance import Instance
+from nylon_ring_py.host._types import Body, StreamOwner
 from nylon_ring_py.host.reply import Reply
 
 
@@ -22,7 +21,7 @@ class Stream:
         sid: its number, for `Host.send_stream_data` and `Host.close_stream`.
     """
 
-    def __init__(self, instance: Instance, call: StreamCall, sid: int) -> None:
+    def __init__(self, instance: StreamOwner, call: StreamCall, sid: int) -> None:
         self.sid = sid
         self._instance = instance
         self._call = call
@@ -45,7 +44,7 @@ class Stream:
 
     def send(self, data: Body) -> None:
         """Send a frame to the plugin; see `Host.send_stream_data`."""
-        self._instance.send_stream_data(self.sid, body_view(data))
+        self._instance.send_stream_data(self.sid, data)
 
     def close_input(self) -> None:
         """Tell the plugin that no more frames will be sent; what it still answers is read as before."""
