@@ -4,6 +4,7 @@ encoded where the decorator or the annotations ask for it.
 
 from __future__ import annotations
 
+from nylon_ring_py._payloads import find_payload, is_plain
 from nylon_ring_py._signature import positional
 
 TYPE_CHECKING = False
@@ -31,9 +32,17 @@ def bind(
         whether it takes a callback as its second argument.
 
     Raises:
-        RegistrationError: it has no parameter for its argument, or one that nothing would fill.
+        RegistrationError: it has no parameter for its argument, or one that nothing would fill; or a library that its
+            codec or its payload needs is not installed.
     """
-    if options.codec is not None:
-        subject.postpone("codec=", "decode with request.json() and return bytes")
     argument = "stream" if options.duplex else "payload" if options.raw else "request"
-    return positional(function, shape, argument, subject)
+    if options.duplex:
+        return positional(function, shape, argument, subject)
+    asks = options.codec is not None or not all(is_plain(parameter.annotation) for parameter in shape.parameters)
+    payload = find_payload(shape, options, subject) if asks else None
+    if payload is None and options.codec is None:
+        return positional(function, shape, argument, subject)
+
+    from nylon_ring_py._coding import bind_coded
+
+    return bind_coded(function, shape, options, payload, subject)

@@ -54,18 +54,24 @@ class Parameter:
 
 
 class Shape:
-    """The parameters of a callable, whether it has ``*args`` too, its code flags, and the globals in which its string
-    annotations mean something.
+    """The parameters of a callable, whether it has ``*args`` too, its code flags, the annotation of what it returns
+    (None where there is none), and the globals in which its string annotations mean something.
     """
 
-    __slots__ = ("code_flags", "namespace", "parameters", "variadic")
+    __slots__ = ("code_flags", "namespace", "parameters", "returns", "variadic")
 
     def __init__(
-        self, parameters: list[Parameter], variadic: bool, code_flags: int, namespace: Mapping[str, object]
+        self,
+        parameters: list[Parameter],
+        variadic: bool,
+        code_flags: int,
+        returns: object,
+        namespace: Mapping[str, object],
     ) -> None:
         self.parameters = parameters
         self.variadic = variadic
         self.code_flags = code_flags
+        self.returns = returns
         self.namespace = namespace
 
 
@@ -103,7 +109,7 @@ def positional(
     Raises:
         RegistrationError: it has no parameter for its argument, or one that nothing would fill.
     """
-    callbacks = [parameter for parameter in shape.parameters if _is_callback(parameter, shape.namespace)]
+    callbacks = [parameter for parameter in shape.parameters if is_callback(parameter, shape.namespace)]
     others = [parameter for parameter in shape.parameters if parameter not in callbacks]
     if len(callbacks) > 1:
         subject.refuse(f"it has {len(callbacks)} callback parameters: {', '.join(each.name for each in callbacks)}")
@@ -113,7 +119,8 @@ def positional(
     if extra:
         subject.refuse(
             f"nothing fills {', '.join(extra)}: a handler takes the {argument} by position, and may take a parameter "
-            "named callback or annotated Callback; bind fixed values with functools.partial"
+            "named callback or annotated Callback, and one that is annotated with the type of its body: a msgspec "
+            "Struct, a dataclass, a TypedDict or a pydantic model; bind fixed values with functools.partial"
         )
     if not callbacks:
         return function, False
@@ -145,7 +152,8 @@ def _plain_shape(function: FunctionType) -> Shape:
     names = code.co_varnames[: count + code.co_kwonlyargcount]
     annotations = _annotations(function)
     parameters = [Parameter(name, annotations.get(name), i >= count) for i, name in enumerate(names)]
-    return Shape(parameters, bool(code.co_flags & VARARGS), code.co_flags, function.__globals__)
+    variadic = bool(code.co_flags & VARARGS)
+    return Shape(parameters, variadic, code.co_flags, annotations.get("return"), function.__globals__)
 
 
 def _annotations(function: FunctionType) -> Mapping[str, object]:
@@ -189,8 +197,10 @@ def _inspected_shape(function: Callable[..., Any], subject: Subject) -> Shape:
             variadic = True
         elif parameter.kind is not parameter.VAR_KEYWORD and parameter.name not in bound:
             keyword_only = parameter.kind is parameter.KEYWORD_ONLY
-            parameters.append(Parameter(parameter.name, parameter.annotation, keyword_only))
-    return Shape(parameters, variadic, code_flags or 0, namespace)
+            annotation = None if parameter.annotation is parameter.empty else parameter.annotation
+            parameters.append(Parameter(parameter.name, annotation, keyword_only))
+    returns = None if signature.return_annotation is signature.empty else signature.return_annotation
+    return Shape(parameters, variadic, code_flags or 0, returns, namespace)
 
 
 def _chain(function: Any) -> Iterator[Any]:
@@ -212,7 +222,8 @@ def _chain(function: Any) -> Iterator[Any]:
             function = call if type(call) is FunctionType else None
 
 
-def _is_callback(parameter: Parameter, namespace: Mapping[str, object]) -> bool:
+def is_callback(parameter: Parameter, namespace: Mapping[str, object]) -> bool:
+    """Whether a parameter takes the callback, by its name or its annotation."""
     return parameter.name == "callback" or _means_callback(parameter.annotation, namespace)
 
 

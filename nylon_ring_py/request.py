@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from nylon_ring_py.errors import HandlerError, MissingDependencyError
-from nylon_ring_py.status import Status
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
     from typing import Any, TypeVar, overload
 
     Default = TypeVar("Default")
@@ -149,81 +146,24 @@ def parse_args(query: str) -> Args:
     return args
 
 
+# The core calls these by name. The first call puts the codec's own function in their place: its module is loaded for
+# plugins that decode, and costs those calls nothing more.
+
+
 def decode_json(body: bytes) -> Any:
-    """Decode a JSON body, with orjson where it is installed and the standard library otherwise.
+    """`nylon_ring_py._json.decode`."""
+    from nylon_ring_py import _json
 
-    Args:
-        body: UTF-8 text.
-
-    Returns:
-        The plain Python object.
-
-    Raises:
-        HandlerError: `Status.INVALID`, the body is no JSON. NaN and Infinity are none.
-    """
-    global _json_loads
-    if _json_loads is None:
-        _json_loads = _find_json_loads()
-    try:
-        return _json_loads(body)
-    except (ValueError, RecursionError) as error:
-        raise HandlerError(Status.INVALID, f"the body is no JSON: {error}") from error
+    globals()["decode_json"] = _json.decode
+    return _json.decode(body)
 
 
 def decode_msgpack(body: bytes) -> Any:
-    """Decode a MessagePack body, with the library msgpack.
+    """`nylon_ring_py._msgpack.decode`."""
+    from nylon_ring_py import _msgpack
 
-    Args:
-        body: exactly one MessagePack object.
-
-    Returns:
-        The plain Python object.
-
-    Raises:
-        HandlerError: `Status.INVALID`, the body is no MessagePack.
-        MissingDependencyError: msgpack is not installed in the plugin's environment.
-    """
-    msgpack = _find("msgpack")
-    if msgpack is None:
-        raise MissingDependencyError(
-            "request.msgpack() needs the library msgpack, which is not installed in this plugin's environment: "
-            "python -m pip install msgpack",
-            name="msgpack",
-        )
-    try:
-        return msgpack.unpackb(body)
-    except (ValueError, RecursionError, msgpack.UnpackException) as error:
-        raise HandlerError(Status.INVALID, f"the body is no MessagePack: {error}") from error
-
-
-_json_loads: Callable[[bytes], Any] | None = None
-
-
-def _find_json_loads() -> Callable[[bytes], Any]:
-    orjson = _find("orjson")
-    if orjson is not None:
-        return orjson.loads  # type: ignore[no-any-return]
-
-    import json
-
-    def refuse(constant: str) -> None:
-        raise ValueError(f"{constant} is no JSON value")
-
-    def loads(body: bytes) -> Any:
-        return json.loads(body.decode(), parse_constant=refuse)
-
-    return loads
-
-
-def _find(name: str) -> Any:
-    import importlib
-
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as missing:
-        if missing.name != name:  # it is there, but something it needs is not
-            raise
-        return None
+    globals()["decode_msgpack"] = _msgpack.decode
+    return _msgpack.decode(body)
 
 
 def _to_bytes(text: str | bytes) -> bytes:

@@ -361,8 +361,6 @@ LATER: list[tuple[str, dict[str, Any], Any, str]] = [
     ("handle", {}, functools.partial(_coroutine), "async def"),
     ("handle", {"timeout_s": 1.0}, _plain, "timeout_s="),
     ("handle", {"executor": object()}, _plain, "executor="),
-    ("handle", {"codec": "json"}, _plain, "codec="),
-    ("handle_sync", {"codec": "json"}, _plain, "codec="),
     ("handle_sync", {"borrow": True}, _plain, "borrow=True"),
     ("stream", {}, _plain, "@plugin.stream"),
 ]

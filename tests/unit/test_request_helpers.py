@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -9,24 +10,27 @@ from typing import Any
 
 import pytest
 
-from nylon_ring_py import HandlerError, Request, Status, request
+import nylon_ring_py
+from nylon_ring_py import HandlerError, Request, Status, _json, request
 from nylon_ring_py.errors import MissingDependencyError
-from nylon_ring_py.request import Headers, build_headers, decode_json, decode_msgpack, parse_args
+from nylon_ring_py.request import Headers, build_headers, decode_msgpack, parse_args
 from nylon_ring_py.state import State
 
 RAW = [(b"Accept", b"text/html"), (b"X-Tag", b"one"), (b"accept", b"*/*"), (b"X-Name", b"Ren\xe9")]
 
 
 @pytest.fixture
-def without(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Make libraries look as if they were not installed."""
-    monkeypatch.setattr(request, "_json_loads", None)
+def json_without(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The JSON codec as it is where libraries are not installed."""
 
-    def hide(*names: str) -> None:
+    def load(*names: str) -> Any:
         for name in names:
             monkeypatch.setitem(sys.modules, name, None)
+        monkeypatch.delitem(sys.modules, "nylon_ring_py._json", raising=False)
+        monkeypatch.delattr(nylon_ring_py, "_json", raising=False)
+        return importlib.import_module("nylon_ring_py._json")
 
-    return hide
+    return load
 
 
 def test_a_header_is_found_in_any_case_and_the_first_one_wins() -> None:
@@ -99,24 +103,33 @@ def test_the_first_value_of_an_argument() -> None:
 
 
 @pytest.mark.parametrize("hidden", [(), ("orjson",)])
-def test_json_comes_out_the_same_with_and_without_orjson(without: Any, hidden: tuple[str, ...]) -> None:
-    without(*hidden)
-    assert decode_json(b'{"a": [1, 2.5, null, "\xe2\x82\xac"]}') == {"a": [1, 2.5, None, "\u20ac"]}
+def test_json_comes_out_the_same_with_and_without_orjson(json_without: Any, hidden: tuple[str, ...]) -> None:
+    assert json_without(*hidden).decode(b'{"a": [1, 2.5, null, "\xe2\x82\xac"]}') == {"a": [1, 2.5, None, "\u20ac"]}
 
 
 @pytest.mark.parametrize("hidden", [(), ("orjson",)])
 @pytest.mark.parametrize("body", [b"", b"{", b"NaN", b"[Infinity]", b'"\xff"', b"\xef\xbb\xbf1", b"[" * 200_000])
-def test_what_is_no_json_is_invalid(without: Any, hidden: tuple[str, ...], body: bytes) -> None:
-    without(*hidden)
+def test_what_is_no_json_is_invalid(json_without: Any, hidden: tuple[str, ...], body: bytes) -> None:
+    codec = json_without(*hidden)
     with pytest.raises(HandlerError, match="the body is no JSON: ") as caught:
-        decode_json(body)
+        codec.decode(body)
     assert caught.value.status is Status.INVALID
 
 
-def test_the_standard_library_is_used_where_orjson_is_missing(without: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    without("orjson")
+def test_the_standard_library_is_used_where_orjson_is_missing(
+    json_without: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codec = json_without("orjson")
     monkeypatch.setattr(json, "loads", lambda text, **_: f"stdlib {text}")
-    assert decode_json(b"1") == "stdlib 1"
+    assert codec.decode(b"1") == "stdlib 1"
+
+
+def test_a_request_finds_its_codecs_at_the_first_use_and_keeps_them() -> None:
+    for _ in range(2):
+        assert request.decode_json(b"[1]") == [1]
+        assert request.decode_msgpack(b"\x91\x01") == [1]
+        assert Request(body=b"[1]").json() == [1]
+    assert request.decode_json is _json.decode
 
 
 class _UnpackException(Exception):
