@@ -39,6 +39,9 @@ class Request:
         body: the payload.
         entry: the name the call came in under.
         sid: the host's number of the call, an unsigned 64-bit integer.
+        has_metadata: whether the call came with a request, and not as a bare payload.
+
+    It can be pickled, all but its state: reading that of a copy raises `NotBoundError`.
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class Request:
         body: bytes = b"",
         entry: str = "",
         sid: int = 0,
+        has_metadata: bool = True,
     ) -> None: ...
     @property
     def method(self) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+import time
 
+from nylon_ring_py._core import CALLBACK, RAW
 from nylon_ring_py.errors import PluginLookupError, describe_exception
 from nylon_ring_py.logs import ExceptionLog
 from nylon_ring_py.plugin import Plugin
@@ -16,7 +18,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from nylon_ring_py._core import Instance
+    from nylon_ring_py._dispatch import Executors
     from nylon_ring_py._importer import PluginImporter
+    from nylon_ring_py.entry import Entry
 
 
 def prepare_runtime() -> None:
@@ -53,6 +57,8 @@ def start(instance: Instance, archive: bytes, boot: Mapping[str, str], origin: s
     try:
         plugin = _find_plugin(importer.load(), object_name, origin)
         session = Session(plugin, importer)
+        if any(_executor_of(plugin, entry) is not None for entry in plugin.entries.values()):
+            session._take_executors(archive, (name, module_name, object_name, origin))
         plugin._bind(instance)
         return session
     except BaseException:
@@ -114,6 +120,7 @@ class Session:
         self._plugin: Plugin | None = plugin
         self._importer: PluginImporter | None = importer
         self._log = ExceptionLog(plugin.name)
+        self._executors: Executors | None = None
         self.stream_data = plugin._stream_data
         self.stream_close = plugin._stream_close
         self.workers = plugin.workers
@@ -124,7 +131,7 @@ class Session:
 
     def entries(self) -> list[tuple[str, int, Callable[..., Any]]]:
         """The entries as the core wants them: name, flags, and what to call by position."""
-        return [] if self._plugin is None else [(e.name, e.flags, e.call) for e in self._plugin.entries.values()]
+        return [] if self._plugin is None else [self._entry(self._plugin, e) for e in self._plugin.entries.values()]
 
     def log_exception(self, where: str, sid: int | None, exc: BaseException) -> None:
         """Write an exception to the plugin's log. Never raises.
@@ -137,15 +144,17 @@ class Session:
         self._log.exception(where, sid, exc)
 
     def run_init(self) -> None:
-        """Run the on_init hooks in order.
+        """Make the executors, then run the on_init hooks in order.
 
         Raises:
-            BaseException: what a hook raised. The later ones are left out, and the plugin's atexit callbacks have
+            BaseException: what one of them raised. The later ones are left out, and the plugin's atexit callbacks have
                 run; `unload` comes next.
         """
         if self._plugin is None:
             return
         try:
+            if self._executors is not None:
+                self._executors.open()
             for hook in self._plugin._init_hooks:
                 hook()
         except BaseException:
@@ -153,27 +162,51 @@ class Session:
             raise
 
     def run_shutdown(self) -> None:
-        """Run the on_shutdown hooks, the last one first, then the plugin's atexit callbacks; then flush logging and
-        the standard streams. What fails is logged, and the rest still runs. Never raises.
+        """Run the on_shutdown hooks, the last one first, end the executors, then run the plugin's atexit callbacks;
+        then flush logging and the standard streams. What fails is logged, and the rest still runs. Never raises.
         """
         if self._plugin is None:
             return
+        began = time.monotonic()
         for hook in reversed(self._plugin._shutdown_hooks):
             _attempt(self._log, f"on_shutdown {getattr(hook, '__qualname__', hook)}", hook)
+        self._close_executors(began + self.shutdown_timeout_s)
         self._leave()
 
     def unload(self) -> None:
         """Let the plugin go: its binding, its modules, every reference from here. A second call does nothing."""
         import gc
 
-        plugin, importer = self._plugin, self._importer
-        self._plugin = self._importer = self.stream_data = self.stream_close = None
+        plugin, importer, executors = self._plugin, self._importer, self._executors
+        self._close_executors(0.0)  # a failed init has left them open
+        self._plugin = self._importer = self._executors = self.stream_data = self.stream_close = None
         if plugin is not None:
             plugin._unbind()
         if importer is not None:
             _attempt(self._log, "unloading the plugin's modules", importer.unload)
         del plugin, importer
         gc.collect()
+        if executors is not None:
+            _attempt(self._log, "ending what executors have left", executors.leave)
+
+    def _take_executors(self, archive: bytes, boot: tuple[str, str, str, str]) -> None:
+        """Have entries run in the executors that the plugin names. `boot`: its name, module, object and origin."""
+        import hashlib
+
+        from nylon_ring_py._dispatch import Executors
+
+        self._executors = Executors((hashlib.sha256(archive).hexdigest(), *boot), archive, self._log)
+
+    def _entry(self, plugin: Plugin, entry: Entry) -> tuple[str, int, Callable[..., Any]]:
+        executor = _executor_of(plugin, entry)
+        if executor is None or self._executors is None:
+            return entry.name, entry.flags, entry.call
+        return entry.name, entry.flags | CALLBACK, self._executors.dispatcher(entry, executor)
+
+    def _close_executors(self, until: float) -> None:
+        executors = self._executors
+        if executors is not None:
+            _attempt(self._log, "ending the executors", lambda: executors.close(until))
 
     def _leave(self) -> None:
         if self._importer is not None:
@@ -183,6 +216,13 @@ class Session:
         for stream in (sys.stdout, sys.stderr):
             if stream is not None and not getattr(stream, "closed", False):
                 _attempt(self._log, "flushing the standard streams", stream.flush)
+
+
+def _executor_of(plugin: Plugin, entry: Entry) -> object:
+    """What the author has written for this entry, or None. Only plain functions with one reply, which they return."""
+    if entry.flags & ~RAW:
+        return None
+    return plugin._settings.executor if entry.options.executor is None else entry.options.executor
 
 
 def _boot_value(boot: Mapping[str, str], key: str, origin: str) -> str:

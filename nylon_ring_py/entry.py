@@ -230,6 +230,10 @@ def _check_options(options: Options, kind: int, subject: Subject) -> None:
 
 
 def _check_values(options: Options) -> None:
+    if options.executor is not None:
+        from nylon_ring_py.executors import check_executor
+
+        check_executor(options.executor)
     for name in ("timeout_s", "idle_timeout_s", "close_timeout_s"):
         time_limit(name, getattr(options, name))
     if options.max_pending is not None:

@@ -46,22 +46,43 @@ class ExceptionLog:
             sid: the call, or None where there was none.
             exc: what was raised.
         """
-        with self._lock:
-            left_out = self._take_left_out() if self._clock() >= self._window_end else []
-            key = (where, _type_name(exc))
-            self._seen[key] = self._seen.get(key, 0) + 1
-            written = self._seen[key] <= self._per_second
-        # The lock is free again: a logging handler may well raise and come back here.
-        self._summarise(left_out)
-        if written:
+        type_name = _type_name(exc)
+        if self._is_written((where, type_name)):
             call = "" if sid is None else f" (sid {sid})"
-            self._write(f"{where} raised {key[1]}{call}", where, sid, exc)
+            self._write(f"{where} raised {type_name}{call}", where, sid, exc)
+
+    def remote(self, where: str, sid: int, type_name: str, traceback: str) -> None:
+        """Write an exception of a worker process, or count it.
+
+        Args:
+            where: what raised, for example ``entry 'feed'``.
+            sid: the call.
+            type_name: of what was raised.
+            traceback: as the process has formatted it.
+        """
+        if self._is_written((where, type_name)):
+            text = f"{where} raised {type_name} in a worker process (sid {sid})\n{traceback.rstrip()}"
+            self._write(text, where, sid, None)
+
+    def note(self, message: str) -> None:
+        """Write what is no exception, and not said often."""
+        self._write(message, "the plugin", None, None)
 
     def flush(self) -> None:
         """Write the counts of what was left out so far."""
         with self._lock:
             left_out = self._take_left_out()
         self._summarise(left_out)
+
+    def _is_written(self, key: Key) -> bool:
+        """Count an exception; whether it is to be written."""
+        with self._lock:
+            left_out = self._take_left_out() if self._clock() >= self._window_end else []
+            self._seen[key] = self._seen.get(key, 0) + 1
+            written = self._seen[key] <= self._per_second
+        # The lock is free again: a logging handler may well raise and come back here.
+        self._summarise(left_out)
+        return written
 
     def _take_left_out(self) -> list[tuple[Key, int]]:
         """Start a new second; _lock is held."""

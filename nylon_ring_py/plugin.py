@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 from nylon_ring_py._signature import Subject, location
 from nylon_ring_py.entry import Entry, Options, check_hook, check_name, make_entry
-from nylon_ring_py.errors import NotBoundError
+from nylon_ring_py.errors import NotBoundError, RegistrationError
 from nylon_ring_py.response import Response
 from nylon_ring_py.settings import (
     DEFAULT_CLOSE_TIMEOUT_S,
@@ -68,6 +68,7 @@ class Plugin:
     Raises:
         TypeError: an argument has the wrong type.
         ValueError: an argument is out of range.
+        RegistrationError: executor is nothing that runs calls, or a pool that a host cannot have.
     """
 
     def __init__(
@@ -106,6 +107,8 @@ class Plugin:
             event_loop=event_loop,
             slow_callback_s=slow_callback_s,
         )
+        if executor is not None:
+            _check_executor(executor)
         self._entries: dict[str, Entry] = {}
         self._init_hooks: list[Callable[[], object]] = []
         self._shutdown_hooks: list[Callable[[], object]] = []
@@ -447,6 +450,15 @@ class Plugin:
     def _check_open(self, subject: Subject) -> None:
         if self._instance is not None:
             subject.refuse("the plugin is loaded already: register everything while its module is imported")
+
+
+def _check_executor(executor: object) -> None:
+    from nylon_ring_py.executors import check_executor
+
+    try:
+        check_executor(executor)
+    except (TypeError, ValueError) as wrong:
+        raise RegistrationError(f"Plugin: {wrong}") from None
 
 
 def _checked_text(what: str, text: str, max_bytes: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from typing import Any, TypeVar, overload
+    from typing import Any, NoReturn, TypeVar, overload
 
     Default = TypeVar("Default")
 
@@ -164,6 +164,20 @@ def decode_msgpack(body: bytes) -> Any:
 
     globals()["decode_msgpack"] = _msgpack.decode
     return _msgpack.decode(body)
+
+
+def refuse_state(entry: str) -> NoReturn:
+    """What a request that was pickled, or copied, says when it is asked for its state.
+
+    Raises:
+        NotBoundError: always. A state that the host cannot see would be lost without a word.
+    """
+    from nylon_ring_py.errors import NotBoundError
+
+    raise NotBoundError(
+        f"this request of entry {entry!r} is a copy, as it comes to the worker process of an executor, and the state "
+        "of its call stays with the host: answer with what is to be kept, or use a handler without executor="
+    )
 
 
 def _to_bytes(text: str | bytes) -> bytes:

@@ -285,7 +285,10 @@ static NrStatus load(nrpy_instance *instance, const nrpy_open_args *args, nrpy_l
     }
     nrpy_host_frame frame = {.outer = thread->frames};
     thread->frames = &frame;
+    sigset_t signals; /* multiprocessing unblocks SIGINT and SIGTERM when it starts its resource tracker */
+    pthread_sigmask(SIG_SETMASK, NULL, &signals);
     int failed = start_session(instance, args, local);
+    pthread_sigmask(SIG_SETMASK, &signals, NULL);
     if (failed != 0) {
         if (local != NULL) {
             local->exception = nrpy_take_exception();

@@ -10,7 +10,8 @@ typedef struct {
     PyObject *instance; /* owned: the _core.Instance; NULL: made by the author */
     PyObject *entry;    /* owned */
     uint64_t sid;
-    bool lost; /* there was no memory to copy what the author kept */
+    bool lost;      /* there was no memory to copy what the author kept */
+    bool travelled; /* a copy, of a pickle most often: there is no host to keep its state */
     /* Python objects made so far; owned or NULL. */
     PyObject *method, *path, *query, *body, *headers_raw, *headers, *args, *state;
 } request;
@@ -43,7 +44,7 @@ static request *make(nrpy_instance *instance, const nrpy_entry *entry, uint64_t 
         self->instance = Py_NewRef(instance->object);
         self->entry = Py_NewRef(entry->name_object);
         self->sid = sid;
-        self->lost = false;
+        self->lost = self->travelled = false;
     }
     return self;
 }
@@ -232,6 +233,9 @@ static PyObject *request_msgpack(PyObject *object, PyObject *ignored) {
 static PyObject *get_state(PyObject *object, void *closure) {
     (void)closure;
     request *self = (request *)object;
+    if (self->travelled) {
+        return nrpy_call_helper("refuse_state", self->entry);
+    }
     if (self->state == NULL) {
         PyObject *made = nrpy_make_state(self->instance != NULL ? self->instance : Py_None, self->sid);
         if (made == NULL || self->state != NULL) {
@@ -284,12 +288,13 @@ static PyObject *raw_headers(PyObject *pairs) {
 }
 
 static PyObject *request_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
-    static char *names[] = {"method", "path", "query", "headers", "body", "entry", "sid", NULL};
+    static char *names[] = {"method", "path", "query", "headers", "body", "entry", "sid", "has_metadata", NULL};
     PyObject *method = NULL, *path = NULL, *query = NULL, *headers = NULL, *entry = NULL, *body = NULL;
     unsigned long long sid = 0;
+    int has_metadata = 1;
     (void)type;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|$UUUOSUK:Request", names, &method, &path, &query, &headers, &body,
-                                     &entry, &sid)) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|$UUUOSUKp:Request", names, &method, &path, &query, &headers, &body,
+                                     &entry, &sid, &has_metadata)) {
         return NULL;
     }
     PyObject *raw = headers != NULL ? raw_headers(headers) : PyList_New(0);
@@ -302,10 +307,10 @@ static PyObject *request_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
         return NULL;
     }
     memset(&self->view, 0, sizeof self->view);
-    self->view.has_metadata = true;
+    self->view.has_metadata = has_metadata != 0;
     self->block = NULL;
     self->instance = NULL;
-    self->lost = false;
+    self->lost = self->travelled = false;
     self->sid = sid;
     self->entry = entry != NULL ? Py_NewRef(entry) : PyUnicode_FromString("");
     self->method = method != NULL ? Py_NewRef(method) : PyUnicode_FromString("");
@@ -319,6 +324,38 @@ static PyObject *request_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
         return NULL;
     }
     return (PyObject *)self;
+}
+
+/* ---- taken to another process ---- */
+
+/* What the constructor makes an equal request of. */
+static PyObject *request_getnewargs_ex(PyObject *object, PyObject *ignored) {
+    (void)ignored;
+    static const char *const names[] = {"method", "path", "query", "headers", "body", "entry", "sid", "has_metadata"};
+    static PyObject *(*const getters[])(PyObject *, void *) = {get_method, get_path,  get_query, get_headers_raw,
+                                                               get_body,   get_entry, get_sid,   get_has_metadata};
+    PyObject *kwargs = PyDict_New();
+    for (size_t i = 0; kwargs != NULL && i < sizeof names / sizeof names[0]; i++) {
+        PyObject *value = getters[i](object, NULL);
+        if (value == NULL || PyDict_SetItemString(kwargs, names[i], value) != 0) {
+            Py_CLEAR(kwargs);
+        }
+        Py_XDECREF(value);
+    }
+    return kwargs != NULL ? Py_BuildValue("(()N)", kwargs) : NULL;
+}
+
+/* Anything true, so that the copy is told by request_setstate that it is one. */
+static PyObject *request_getstate(PyObject *object, PyObject *ignored) {
+    (void)object;
+    (void)ignored;
+    return Py_NewRef(Py_True);
+}
+
+static PyObject *request_setstate(PyObject *object, PyObject *state) {
+    (void)state;
+    ((request *)object)->travelled = true;
+    return Py_NewRef(Py_None);
 }
 
 static PyGetSetDef fields[] = {
@@ -339,6 +376,9 @@ static PyGetSetDef fields[] = {
 static PyMethodDef methods[] = {
     {"json", request_json, METH_NOARGS, "The body decoded as JSON."},
     {"msgpack", request_msgpack, METH_NOARGS, "The body decoded as MessagePack."},
+    {"__getnewargs_ex__", request_getnewargs_ex, METH_NOARGS, NULL},
+    {"__getstate__", request_getstate, METH_NOARGS, NULL},
+    {"__setstate__", request_setstate, METH_O, NULL},
     {NULL, NULL, 0, NULL},
 };
 
