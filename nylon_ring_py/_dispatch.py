@@ -7,7 +7,7 @@ import time
 from concurrent.futures import BrokenExecutor
 
 from nylon_ring_py._pools import Remains, SignalsHeld, begin, stop_resource_tracker
-from nylon_ring_py._remote import Outcome, PluginFiles, RemoteJob
+from nylon_ring_py._remote import Outcome, RemoteJob
 from nylon_ring_py.errors import HandlerError, describe_exception
 from nylon_ring_py.executors import is_factory
 from nylon_ring_py.status import Status
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from nylon_ring_py._core import Callback
-    from nylon_ring_py._remote import Address
+    from nylon_ring_py._remote import Address, PluginFiles
     from nylon_ring_py.entry import Entry
     from nylon_ring_py.executors import OpenExecutor
     from nylon_ring_py.logs import ExceptionLog
@@ -29,14 +29,12 @@ class Executors:
     """The executors of one loaded plugin, each made once for every entry that names it.
 
     Args:
-        address: which plugin it is, for worker processes.
-        archive: its files.
+        files: the plugin, for worker processes.
         log: of the plugin.
     """
 
-    def __init__(self, address: Address, archive: bytes, log: ExceptionLog) -> None:
-        self._address = address
-        self._archive = archive
+    def __init__(self, files: PluginFiles, log: ExceptionLog) -> None:
+        self._files = files
         self._log = log
         self._pools: list[_Pool] = []
 
@@ -51,12 +49,11 @@ class Executors:
             if pool.value is value:
                 break
         else:
-            pool = _Pool(value, PluginFiles(self._address, self._archive))
+            pool = _Pool(value, self._files)
             self._pools.append(pool)
 
         def dispatch(argument: object, callback: Callback) -> None:
-            job = Job(entry, argument, self._address)
-            _Answer(pool, job, callback, self._archive, self._log).submit()
+            _Answer(pool, Job(entry, argument, self._files), callback, self._log).submit()
 
         return dispatch
 
@@ -91,24 +88,25 @@ class Executors:
 class Job:
     """A call. Run in this process, it is the handler; pickled, it becomes a `RemoteJob`."""
 
-    __slots__ = ("__name__", "__weakref__", "_address", "_argument", "_context", "_handler", "archive")
+    __slots__ = ("__name__", "__weakref__", "_argument", "_context", "_files", "_handler", "brings_files")
 
-    def __init__(self, entry: Entry, argument: object, address: Address) -> None:
+    def __init__(self, entry: Entry, argument: object, files: PluginFiles) -> None:
         import contextvars
 
         self.__name__ = entry.name
         self._handler = entry.call
         self._argument = argument
         self._context = contextvars.copy_context()  # the core has opened a fresh one for this call
-        self._address = address
-        self.archive: bytes | None = None
+        self._files = files
+        self.brings_files = False  # set by who was told that they are missing
 
     def __call__(self) -> object:
         """Run the handler, with the context of its call."""
         return self._context.run(self._handler, self._argument)
 
     def __reduce__(self) -> tuple[type[RemoteJob], tuple[str, object, Address, bytes | None]]:
-        return RemoteJob, (self.__name__, self._argument, self._address, self.archive)
+        files = self._files
+        return RemoteJob, (self.__name__, self._argument, files.address, files.archive if self.brings_files else None)
 
 
 class _Pool:
@@ -162,13 +160,12 @@ class _Pool:
 class _Answer:
     """A call under way: submits it, and answers the host when its future is done, on whatever thread that is."""
 
-    __slots__ = ("_archive", "_callback", "_job", "_log", "_pool")
+    __slots__ = ("_callback", "_job", "_log", "_pool")
 
-    def __init__(self, pool: _Pool, job: Job, callback: Callback, archive: bytes, log: ExceptionLog) -> None:
+    def __init__(self, pool: _Pool, job: Job, callback: Callback, log: ExceptionLog) -> None:
         self._pool = pool
         self._job = job
         self._callback = callback
-        self._archive = archive
         self._log = log
 
     def submit(self) -> None:
@@ -192,7 +189,7 @@ class _Answer:
         if type(result) is not Outcome:
             self._callback(result)
         elif result.missing:
-            self._job.archive = self._archive
+            self._job.brings_files = True
             self.submit()
         else:
             if result.failure is not None:

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from nylon_ring_py.plugin import Plugin
 
     Address: TypeAlias = tuple[str, str, str, str, str]
-    """Which plugin: the digest of its archive; its name, module and object; the path of its file."""
+    """Which plugin: the digest of its archive, '' for one whose module can be imported as it is; its name, module and
+    object; the path of its file.
+    """
 
 
 class Outcome:
@@ -75,27 +77,48 @@ class RemoteJob:
 
 
 class PluginFiles:
-    """A plugin for a worker process that is being started: unpickled there, it is loaded.
+    """A plugin for other processes: its address, and its archive for those that do not have it.
 
-    It stands before the author's initializer in the pickle, so that one from the plugin's own modules is found.
+    In the pickle of a worker process that is being started it stands before the author's initializer, and unpickled it
+    is loaded: so an initializer from the plugin's own modules is found.
     """
 
-    __slots__ = ("_address", "_archive")
+    __slots__ = ("address", "archive")
 
-    def __init__(self, address: Address, archive: bytes) -> None:
-        self._address = address
-        self._archive = archive
+    def __init__(self, address: Address, archive: bytes | None) -> None:
+        self.address = address
+        self.archive = archive
 
-    def __reduce__(self) -> tuple[Callable[..., PluginFiles], tuple[Address, bytes]]:
-        return _receive, (self._address, self._archive)
+    @classmethod
+    def of_archive(cls, archive: bytes, name: str, module: str, object_name: str, origin: str) -> PluginFiles:
+        """A built plugin's."""
+        import hashlib
+
+        return cls((hashlib.sha256(archive).hexdigest(), name, module, object_name, origin), archive)
+
+    @classmethod
+    def of_plugin(cls, plugin: Plugin) -> PluginFiles:
+        """Those of a plugin that is in no archive, as in its author's tests: other processes import its module."""
+        import sys
+
+        modules = {entry.function.__module__ for entry in plugin.entries.values()}
+        for module in sorted(modules & sys.modules.keys()):
+            for name, value in vars(sys.modules[module]).items():
+                if value is plugin:
+                    return cls(("", plugin.name, module, name, module), None)
+        return cls(("", plugin.name, "", "", "this process"), None)
+
+    def __reduce__(self) -> tuple[Callable[..., PluginFiles], tuple[Address, bytes | None]]:
+        return _receive, (self.address, self.archive)
 
     def load(self) -> None:
         """Load the plugin if that can be done: a call tries again, and reports why not."""
         with _lock:
             try:
-                find_plugin(self._address, self._archive)
+                find_plugin(self.address, self.archive)
             except BaseException:
-                _archives[_key(self._address)] = self._archive
+                if self.archive is not None:
+                    _archives[_key(self.address)] = self.archive
 
 
 def start_worker(_files: PluginFiles, initializer: Callable[..., object] | None, arguments: tuple[object, ...]) -> None:
@@ -123,10 +146,13 @@ def find_plugin(address: Address, archive: bytes | None) -> Plugin | None:
     key = _key(address)
     with _lock:
         plugin = _plugins.get(key)
+        if plugin is not None:
+            return plugin
         archive = archive if archive is not None else _archives.get(key)
-        if plugin is None and archive is not None:
-            plugin = _plugins[key] = _load(address, archive)
-            _archives.pop(key, None)
+        if archive is None and address[0]:
+            return None
+        plugin = _plugins[key] = _import(address) if archive is None else _load(address, archive)
+        _archives.pop(key, None)
         return plugin
 
 
@@ -143,15 +169,34 @@ def _key(address: Address) -> tuple[str, str, str]:
 
 def _load(address: Address, archive: bytes) -> Plugin:
     from nylon_ring_py._importer import PluginImporter
+
+    _, name, module, _, origin = address
+    importer = PluginImporter(archive=archive, name=name, module=module, origin=origin)
+    try:
+        return _plugin_in(importer.load(), address)
+    except PluginLookupError:
+        importer.unload()
+        raise
+
+
+def _import(address: Address) -> Plugin:
+    import importlib
+
+    if not address[2]:
+        raise PluginLookupError(
+            f"plugin {address[1]!r} is no name of the module that its handlers are in, so a worker process cannot "
+            "import it: make it at the module's top level, or build it"
+        )
+    return _plugin_in(importlib.import_module(address[2]), address)
+
+
+def _plugin_in(found: Any, address: Address) -> Plugin:
     from nylon_ring_py.plugin import Plugin
 
-    _, name, module, object_name, origin = address
-    importer = PluginImporter(archive=archive, name=name, module=module, origin=origin)
-    found: Any = importer.load()
+    _, _, _, object_name, origin = address
     for attribute in object_name.split("."):
         found = getattr(found, attribute, None)
     if not isinstance(found, Plugin):
-        importer.unload()
         raise PluginLookupError(
             f"{origin} has no Plugin {object_name!r} when it is loaded in a worker process; make it at the module's "
             "top level, in every process"
@@ -195,7 +240,7 @@ def _traceback_of(exc: BaseException) -> str:
         return f"(the traceback cannot be shown: {type(broken).__name__})\n"
 
 
-def _receive(address: Address, archive: bytes) -> PluginFiles:
+def _receive(address: Address, archive: bytes | None) -> PluginFiles:
     """A worker process begins: it was started from a thread that blocks signals, and has inherited that."""
     import signal
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from nylon_ring_py._core import Instance
     from nylon_ring_py._dispatch import Executors
     from nylon_ring_py._importer import PluginImporter
+    from nylon_ring_py._remote import PluginFiles
     from nylon_ring_py.entry import Entry
 
 
@@ -57,8 +58,10 @@ def start(instance: Instance, archive: bytes, boot: Mapping[str, str], origin: s
     try:
         plugin = _find_plugin(importer.load(), object_name, origin)
         session = Session(plugin, importer)
-        if any(_executor_of(plugin, entry) is not None for entry in plugin.entries.values()):
-            session._take_executors(archive, (name, module_name, object_name, origin))
+        if _names_executors(plugin):
+            from nylon_ring_py._remote import PluginFiles
+
+            session._take_executors(PluginFiles.of_archive(archive, name, module_name, object_name, origin))
         plugin._bind(instance)
         return session
     except BaseException:
@@ -82,6 +85,10 @@ def start_local(instance: Instance, plugin: Plugin) -> Session:
         RuntimeError: the plugin is loaded already.
     """
     session = Session(plugin, None)
+    if _names_executors(plugin):
+        from nylon_ring_py._remote import PluginFiles
+
+        session._take_executors(PluginFiles.of_plugin(plugin))
     plugin._bind(instance)
     return session
 
@@ -189,13 +196,11 @@ class Session:
         if executors is not None:
             _attempt(self._log, "ending what executors have left", executors.leave)
 
-    def _take_executors(self, archive: bytes, boot: tuple[str, str, str, str]) -> None:
-        """Have entries run in the executors that the plugin names. `boot`: its name, module, object and origin."""
-        import hashlib
-
+    def _take_executors(self, files: PluginFiles) -> None:
+        """Have entries run in the executors that the plugin names, which may need its files elsewhere."""
         from nylon_ring_py._dispatch import Executors
 
-        self._executors = Executors((hashlib.sha256(archive).hexdigest(), *boot), archive, self._log)
+        self._executors = Executors(files, self._log)
 
     def _entry(self, plugin: Plugin, entry: Entry) -> tuple[str, int, Callable[..., Any]]:
         executor = _executor_of(plugin, entry)
@@ -216,6 +221,10 @@ class Session:
         for stream in (sys.stdout, sys.stderr):
             if stream is not None and not getattr(stream, "closed", False):
                 _attempt(self._log, "flushing the standard streams", stream.flush)
+
+
+def _names_executors(plugin: Plugin) -> bool:
+    return any(_executor_of(plugin, entry) is not None for entry in plugin.entries.values())
 
 
 def _executor_of(plugin: Plugin, entry: Entry) -> object:

@@ -222,6 +222,8 @@ def _check_options(options: Options, kind: int, subject: Subject) -> None:
         subject.refuse("borrow=True needs a synchronous entry: the host's memory is gone once its call has returned")
     if options.executor is not None and (is_stream or kind & ASYNC):
         subject.refuse("executor= takes plain functions with one result: no stream, no async def")
+    if options.executor is not None:
+        _check_executor(options.executor, subject)
     for name in ("max_buffered", "idle_timeout_s", "close_timeout_s"):
         if not is_stream and getattr(options, name) is not None:
             subject.refuse(f"{name} is for streams, and this entry has one reply")
@@ -230,16 +232,21 @@ def _check_options(options: Options, kind: int, subject: Subject) -> None:
 
 
 def _check_values(options: Options) -> None:
-    if options.executor is not None:
-        from nylon_ring_py.executors import check_executor
-
-        check_executor(options.executor)
     for name in ("timeout_s", "idle_timeout_s", "close_timeout_s"):
         time_limit(name, getattr(options, name))
     if options.max_pending is not None:
         count("max_pending", options.max_pending, MAX_MAX_PENDING)
     if options.max_buffered is not None:
         count("max_buffered", options.max_buffered, MAX_MAX_BUFFERED)
+
+
+def _check_executor(executor: object, subject: Subject) -> None:
+    from nylon_ring_py.executors import check_executor
+
+    try:
+        check_executor(executor)
+    except (TypeError, ValueError) as wrong:
+        subject.refuse(str(wrong))
 
 
 def _check_callback(options: Options, kind: int, subject: Subject) -> None:

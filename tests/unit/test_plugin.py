@@ -360,7 +360,6 @@ LATER: list[tuple[str, dict[str, Any], Any, str]] = [
     ("handle_raw", {}, _coroutine, "async def"),
     ("handle", {}, functools.partial(_coroutine), "async def"),
     ("handle", {"timeout_s": 1.0}, _plain, "timeout_s="),
-    ("handle", {"executor": object()}, _plain, "executor="),
     ("handle_sync", {"borrow": True}, _plain, "borrow=True"),
     ("stream", {}, _plain, "@plugin.stream"),
 ]
@@ -374,11 +373,6 @@ def test_what_comes_later_says_so(
         getattr(plugin, decorator)("x", **options)(function)
     assert isinstance(caught.value, RegistrationError)
     assert not plugin.entries
-
-
-def test_a_pool_of_ones_own_comes_later() -> None:
-    with pytest.raises(NotSupportedYetError, match="executor= comes in a later version"):
-        Plugin("x", executor=object())
 
 
 def test_a_duplicate_names_both_places(plugin: Plugin) -> None:
