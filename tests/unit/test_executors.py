@@ -39,6 +39,10 @@ def _handler(req: Request) -> bytes:
     return req.body
 
 
+def _raw(payload: bytes) -> bytes:
+    return payload
+
+
 async def _coroutine() -> None: ...
 
 
@@ -73,7 +77,7 @@ WRONG = [
 def test_what_fits(executor: object) -> None:
     plugin = Plugin("x", executor=executor)
     plugin.handle("a", executor=executor)(_handler)
-    plugin.handle_raw("b", executor=executor)(_handler)
+    plugin.handle_raw("b", executor=executor)(_raw)
 
 
 @pytest.mark.parametrize(("executor", "reason"), WRONG)
