@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 
-from nylon_ring_py._payloads import evaluated, is_plain, libraries_of
+from nylon_ring_py._payloads import libraries_in, libraries_of
 from nylon_ring_py._signature import (
     ASYNC_GENERATOR,
     COROUTINE,
@@ -53,7 +53,7 @@ def bind_coded(
     try:
         check_codec(options.codec or "json")
         enter, takes_callback = _entering(function, shape, options, payload, subject)
-        encode = encoder_of(options.codec or "json", _libraries(shape, payload, subject))
+        encode = encoder_of(options.codec or "json", _libraries(shape, payload))
     except (MissingDependencyError, ValueError) as wrong:
         subject.refuse(str(wrong))
     # Where None says that nothing is sent, it goes on saying so.
@@ -63,11 +63,9 @@ def bind_coded(
     return call, takes_callback
 
 
-def _libraries(shape: Shape, payload: Payload | None, subject: Subject) -> set[str]:
+def _libraries(shape: Shape, payload: Payload | None) -> set[str]:
     found = set() if payload is None else libraries_of(payload.type)
-    if is_plain(shape.returns):
-        return found
-    return found | libraries_of(evaluated(shape.returns, "the annotation of its result,", shape.namespace, subject))
+    return found | libraries_in(shape.returns, shape.namespace)
 
 
 # ---- before the handler

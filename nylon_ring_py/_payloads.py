@@ -118,6 +118,24 @@ def libraries_of(annotation: object) -> set[str]:
     return {library for part in _parts(annotation, []) for library in _library_of(part)}
 
 
+def libraries_in(annotation: object, namespace: Mapping[str, object]) -> set[str]:
+    """`libraries_of`, and of text what the names in it mean in the function's module; those it does not know, such as
+    an Iterator imported for type checkers only, mean nothing.
+    """
+    if not isinstance(annotation, str):
+        return libraries_of(annotation)
+    import re
+
+    found: set[str] = set()
+    for name in re.findall(r"[^\W\d][\w.]*", annotation):
+        first, *attributes = name.split(".")
+        meant = namespace.get(first)
+        for attribute in attributes:
+            meant = getattr(meant, attribute, None)
+        found |= libraries_of(meant)
+    return found
+
+
 def is_struct(kind: type) -> bool:
     """Whether a class is a msgspec Struct."""
     return isinstance(getattr(kind, "__struct_fields__", None), tuple)

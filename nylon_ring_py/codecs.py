@@ -4,24 +4,14 @@ answers through a callback or ``plugin.send_result``.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
+
 from nylon_ring_py._payloads import libraries_of, name_of
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, Generic, Literal, TypeVar, overload
 
-    T = TypeVar("T")
-else:
-    from types import GenericAlias
-
-    T = None
-
-    class Generic:
-        """Typing's, for type checkers; at run time a subscript is enough."""
-
-        __slots__ = ()
-        __class_getitem__ = classmethod(GenericAlias)
+T = TypeVar("T")
 
 
 class Codec(Generic[T]):
@@ -49,13 +39,10 @@ class Codec(Generic[T]):
     decode: Callable[[bytes], T]
     encode: Callable[[object], bytes]
 
-    if TYPE_CHECKING:
-
-        @overload
-        def __init__(self: Codec[Any], name: Literal["json", "msgpack"]) -> None: ...
-        @overload
-        def __init__(self, name: Literal["json", "msgpack"], type: type[T]) -> None: ...
-
+    @overload
+    def __init__(self: Codec[Any], name: Literal["json", "msgpack"]) -> None: ...
+    @overload
+    def __init__(self, name: Literal["json", "msgpack"], type: type[T]) -> None: ...
     def __init__(self, name: Literal["json", "msgpack"], type: Any = None) -> None:
         check_codec(name)
         self.name = name

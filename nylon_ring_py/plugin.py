@@ -24,18 +24,25 @@ from nylon_ring_py.status import Status, sendable_status
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from typing import Any, Literal
+    from typing import Any, Literal, Unpack, overload
 
     from nylon_ring_py._core import Instance
+    from nylon_ring_py._decorators import (
+        CodedDecorator,
+        CodedRawDecorator,
+        Decorator,
+        RawDecorator,
+        RawOptions,
+        SyncDecorator,
+        SyncOptions,
+    )
+    from nylon_ring_py._decorators import Options as HandleOptions
     from nylon_ring_py._handlers import (
         CloseHook,
         Codec,
         DataHook,
         DuplexHandler,
-        Handler,
         Hook,
-        RawHandler,
-        SyncHandler,
     )
     from nylon_ring_py.response import Payload
 
@@ -141,6 +148,13 @@ class Plugin:
         """What the author passed as config."""
         return self._settings.config
 
+    if TYPE_CHECKING:
+
+        @overload
+        def handle(self, entry: str, *, codec: None = None, **options: Unpack[HandleOptions]) -> Decorator: ...
+        @overload
+        def handle(self, entry: str, *, codec: Codec, **options: Unpack[HandleOptions]) -> CodedDecorator: ...
+
     def handle(
         self,
         entry: str,
@@ -154,7 +168,7 @@ class Plugin:
         max_buffered: int | None = None,
         idle_timeout_s: float | None = None,
         close_timeout_s: float | None = None,
-    ) -> Callable[[Handler], Handler]:
+    ) -> Callable[[Any], Any]:
         """Register a handler. A plain function runs on a worker thread, where blocking code is fine; a coroutine
         function on the plugin's event loop.
 
@@ -198,6 +212,13 @@ class Plugin:
             ),
         )
 
+    if TYPE_CHECKING:
+
+        @overload
+        def handle_sync(self, entry: str, *, codec: None = None, **options: Unpack[SyncOptions]) -> SyncDecorator: ...
+        @overload
+        def handle_sync(self, entry: str, *, codec: Codec, **options: Unpack[SyncOptions]) -> CodedDecorator: ...
+
     def handle_sync(
         self,
         entry: str,
@@ -206,7 +227,7 @@ class Plugin:
         executor: None = None,
         codec: Codec | None = None,
         borrow: bool = False,
-    ) -> Callable[[SyncHandler], SyncHandler]:
+    ) -> Callable[[Any], Any]:
         """Register a handler that runs on the host's own thread: for tiny work only, since the host waits.
 
         Args:
@@ -223,6 +244,13 @@ class Plugin:
             entry, Options(sync=True, timeout_s=timeout_s, executor=executor, codec=codec, borrow=borrow)
         )
 
+    if TYPE_CHECKING:
+
+        @overload
+        def handle_raw(self, entry: str, *, codec: None = None, **options: Unpack[RawOptions]) -> RawDecorator: ...
+        @overload
+        def handle_raw(self, entry: str, *, codec: Codec, **options: Unpack[RawOptions]) -> CodedRawDecorator: ...
+
     def handle_raw(
         self,
         entry: str,
@@ -237,7 +265,7 @@ class Plugin:
         max_buffered: int | None = None,
         idle_timeout_s: float | None = None,
         close_timeout_s: float | None = None,
-    ) -> Callable[[RawHandler], RawHandler]:
+    ) -> Callable[[Any], Any]:
         """Register a handler that takes the payload as bytes, and no request.
 
         Args:

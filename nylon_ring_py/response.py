@@ -6,16 +6,30 @@ from nylon_ring_py.status import Status, sendable_status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import TypeAlias
+    from typing import Generic, TypeAlias, overload
+
+    from typing_extensions import TypeVar
 
     Payload: TypeAlias = bytes | bytearray | memoryview | str | None
+    Data = TypeVar("Data", covariant=True, default=Payload)
+else:
+    from types import GenericAlias
+
+    Data = None
+
+    class Generic:
+        """Typing's, for type checkers; at run time a subscript is enough, and typing is not imported for it."""
+
+        __slots__ = ()
+        __class_getitem__ = classmethod(GenericAlias)
 
 
-class Response:
+class Response(Generic[Data]):
     """What a handler returns, or a frame, when `Status.OK` is not what it means.
 
     Args:
-        data: the payload: bytes-like as it is, str in UTF-8, None for an empty one.
+        data: the payload: bytes-like as it is, str in UTF-8, None for an empty one. In an entry with a codec all that
+            is not bytes-like is encoded, None too.
         status: any status but `Status.PANIC` and `Status.BACKPRESSURE`.
 
     Raises:
@@ -25,11 +39,18 @@ class Response:
 
     __slots__ = ("data", "status")
 
-    data: Payload
+    data: Data
     status: Status
 
-    def __init__(self, data: Payload = None, status: int = Status.OK) -> None:
-        self.data = data
+    if TYPE_CHECKING:
+
+        @overload
+        def __init__(self: Response[None], data: None = None, status: int = Status.OK) -> None: ...
+        @overload
+        def __init__(self, data: Data, status: int = Status.OK) -> None: ...
+
+    def __init__(self, data: object = None, status: int = Status.OK) -> None:
+        self.data = data  # type: ignore[assignment]  # the overloads say which
         self.status = Status.OK if status is Status.OK else sendable_status(status)
 
     def __eq__(self, other: object) -> bool:

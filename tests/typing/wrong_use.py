@@ -52,12 +52,12 @@ def takes_request(req: Request) -> bytes:
     return b""
 
 
-@plugin.handle  # type: ignore[arg-type]
+@plugin.handle  # type: ignore[call-overload]
 def no_parentheses(req: Request) -> bytes:
     return b""
 
 
-@plugin.handle_sync("deadline", timeout_s=1.0)  # type: ignore[arg-type]
+@plugin.handle_sync("deadline", timeout_s=1.0)  # type: ignore[call-overload, untyped-decorator]
 def deadline(req: Request) -> bytes:
     return b""
 
@@ -76,7 +76,7 @@ def init(app: Plugin) -> None: ...
 
 def answers(req: Request, callback: Callback) -> None:
     callback(5)  # type: ignore[arg-type]
-    Response(5)  # type: ignore[arg-type]
+    callback(Response(5))  # type: ignore[arg-type]
     HandlerError("invalid", "text")  # type: ignore[arg-type]
     req.path = "/"  # type: ignore[misc]
     req.state.set("k", 5)  # type: ignore[arg-type]

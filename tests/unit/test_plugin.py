@@ -224,7 +224,7 @@ def test_a_function_of_callbacks_is_no_callback(plugin: Plugin) -> None:
     def handler(req: Any, answer: Callable[[Callback], None]) -> None: ...
 
     with pytest.raises(RegistrationError, match="nothing fills answer"):
-        plugin.handle("x")(handler)  # type: ignore[type-var]
+        plugin.handle("x")(handler)
 
 
 def _plain(req: Any) -> Any:
@@ -395,7 +395,7 @@ def test_an_impossible_name_is_refused(plugin: Plugin, name: Any, reason: str) -
 
 def test_forgotten_parentheses_are_told_at_once(plugin: Plugin) -> None:
     with pytest.raises(RegistrationError, match=r'write @plugin.handle\("name"\)') as caught:
-        plugin.handle(_plain)  # type: ignore[arg-type]
+        plugin.handle(_plain)  # type: ignore[call-overload]
     assert str(caught.value).startswith(_line(_plain))
 
 
@@ -408,7 +408,7 @@ def test_the_limit_of_a_name_is_the_one_of_the_abi(plugin: Plugin, monkeypatch: 
 
 def test_what_is_no_function_is_refused(plugin: Plugin) -> None:
     with pytest.raises(RegistrationError, match="not an object of type int"):
-        plugin.handle("x")(5)  # type: ignore[type-var]
+        plugin.handle("x")(5)  # type: ignore[call-overload]
 
 
 @pytest.mark.parametrize(
