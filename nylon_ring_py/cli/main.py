@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _build(arguments: argparse.Namespace) -> None:
-    source, object_name = _split_object(arguments.source)
+    source, object_name = split_object(arguments.source)
     result = build_plugin(
         Path(source), object_name=object_name, out=arguments.out, abi=arguments.abi, python=arguments.python
     )
@@ -78,7 +78,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _split_object(source: str) -> tuple[str, str]:
+def split_object(source: str) -> tuple[str, str]:
     """Returns path and object name; a path that exists as it stands has none."""
     path, colon, name = source.rpartition(":")
     if colon and name.isidentifier() and not Path(source).exists():

@@ -1,5 +1,5 @@
-"""What was called and what came back, and whether the promise was kept: one terminal reply for each call that was taken,
-nothing after it, nothing for a call that was refused.
+"""What was called and what came back, and whether the promise was kept: one terminal reply for each call that was
+taken, nothing after it, nothing for a call that was refused.
 """
 
 from __future__ import annotations
