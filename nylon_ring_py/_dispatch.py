@@ -139,9 +139,11 @@ class _Pool:
     def close(self) -> list[Remains]:
         with self._lock:
             self._closed = True
-            if self._opened is not None:
+            # In an author's tests a plugin has one host after another, and its module is made once.
+            is_mine = self._files.archive is not None or is_factory(self.value)
+            if self._opened is not None and is_mine:
                 self._remains.append(Remains(self._opened))
-                self._opened = None
+            self._opened = None
             return self._remains
 
     def _current(self) -> OpenExecutor:

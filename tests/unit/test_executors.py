@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import multiprocessing
+import os
 import pickle
+import sys
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +20,7 @@ from nylon_ring_py._remote import Outcome, RemoteJob
 from nylon_ring_py.build.payload import pack_archive
 from nylon_ring_py.errors import NotBoundError
 from nylon_ring_py.executors import open_executor
+from nylon_ring_py.testing import FakeHost
 
 SPAWN = multiprocessing.get_context("spawn")
 
@@ -244,3 +249,51 @@ def test_a_plugin_that_cannot_be_loaded_there(source: str, name: str, text: byte
     assert outcome.status == Status.ERR
     assert outcome.data is not None
     assert outcome.data.startswith(text)
+
+
+# ---- without a plugin file ----
+
+IMPORTABLE = """
+import multiprocessing, os
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from nylon_ring_py import Plugin
+
+def pool():
+    return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+
+plugin = Plugin("importable", executor=pool)
+
+@plugin.handle("pid")
+def pid(req):
+    return f"{os.getpid()} {__name__}"
+
+threads = ThreadPoolExecutor(1)
+
+@plugin.handle("thread", executor=threads)
+def thread(req):
+    return str(os.getpid())
+"""
+
+
+def test_executors_in_a_fake_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Worker processes import the author's module as the test has."""
+    (tmp_path / "executors_importable.py").write_text(IMPORTABLE)
+    monkeypatch.syspath_prepend(tmp_path)
+    module = importlib.import_module("executors_importable")
+    monkeypatch.setitem(sys.modules, "executors_importable", module)
+    for _ in range(2):
+        with FakeHost(module.plugin) as host:
+            pid, name = host.call("pid").text.split()
+            assert int(pid) != os.getpid()
+            assert name == "executors_importable"
+            assert int(host.call("thread").text) == os.getpid()
+    assert multiprocessing.active_children() == []
+
+
+def test_a_plugin_of_no_module_says_so_in_a_fake_host() -> None:
+    plugin = Plugin("nowhere", executor=lambda: ProcessPoolExecutor(1, mp_context=SPAWN))
+    plugin.handle("a")(_handler)
+    with FakeHost(plugin) as host:
+        reply = host.call("a")
+        assert reply.status == Status.ERR
+        assert "'nowhere' is no name of the module that its handlers are in" in reply.text

@@ -1,0 +1,247 @@
+"""The processes and threads of executors in a host: their signals, their deaths, and that nothing of them stays."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+from pathlib import Path
+
+import pytest
+from conftest import ROOT, BuildPlugin, StartHost
+from nrhost import NrHost, Status
+
+HASTY = {"POOLS_SHUTDOWN_S": "0.3"}
+
+
+@pytest.fixture(scope="module")
+def pools(build_once: BuildPlugin) -> Path:
+    return build_once(ROOT / "tests/plugins/pools.py", "pools")
+
+
+def loaded(start_host: StartHost, plugin: Path, **options: object) -> NrHost:
+    host = start_host(**options)
+    assert host.load(plugin) == Status.OK, host.stderr_tail()
+    return host
+
+
+@pytest.fixture
+def fifos(tmp_path: Path) -> tuple[Path, Path]:
+    """Where the handler `wait` says that it is in, and where it waits."""
+    paths = tmp_path / "in", tmp_path / "out"
+    for path in paths:
+        os.mkfifo(path)
+    return paths
+
+
+def wait_until_gone(pid: int) -> None:
+    try:
+        handle = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    with os.fdopen(handle):
+        assert select.select([handle], [], [], 60.0)[0], f"process {pid} lives on"
+
+
+# ---- signals ----
+
+
+def blocked_signals(task: Path) -> int:
+    line = next(line for line in (task / "status").read_text().splitlines() if line.startswith("SigBlk:"))
+    return int(line.split()[1], 16)
+
+
+def test_workers_can_be_told_to_terminate(start_host: StartHost, pools: Path, fifos: tuple[Path, Path]) -> None:
+    host = loaded(start_host, pools)
+    assert host.call("signals").reply.text == "[]"
+    sid = host.submit("wait", path=str(fifos[0]), query=str(fifos[1])).sid
+    os.kill(int(fifos[0].read_text()), signal.SIGTERM)
+    assert host.wait(sid).reply.text.startswith("BrokenProcessPool: ")
+
+
+def test_the_host_s_threads_and_ours_keep_their_masks(start_host: StartHost, pools: Path) -> None:
+    """A host that takes SIGTERM by sigwait has it blocked in all threads; multiprocessing unblocks it as it pleases."""
+    bit = 1 << (signal.SIGTERM - 1)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        host = loaded(start_host, pools)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    host.call("where")
+    host.call("local")
+    tasks = list(Path(f"/proc/{host.pid}/task").iterdir())
+    assert len(tasks) > 4
+    assert [task.name for task in tasks if not blocked_signals(task) & bit] == []
+
+
+# ---- workers that die ----
+
+
+def test_calls_lost_with_a_worker_are_answered(start_host: StartHost, pools: Path, fifos: tuple[Path, Path]) -> None:
+    host = loaded(start_host, pools)
+    asked = {"path": str(fifos[0]), "query": str(fifos[1])}
+    sids = [host.submit("wait", **asked).sid for _ in range(12)]  # type: ignore[arg-type]
+    os.kill(int(fifos[0].read_text()), signal.SIGKILL)
+    replies = [host.wait(sid).reply for sid in sids]
+    assert {reply.status for reply in replies} == {Status.ERR}
+    assert {reply.text.partition(":")[0] for reply in replies} == {"BrokenProcessPool"}
+    assert [host.call("raw", door="raw", body=b"ab").reply.data for _ in range(8)] == [b"ba"] * 8
+
+
+def test_a_pool_that_no_function_can_make_anew_stays_broken(start_host: StartHost, build: BuildPlugin) -> None:
+    plugin = build(
+        """
+        import multiprocessing, os
+        from concurrent.futures import ProcessPoolExecutor
+        from nylon_ring_py import Plugin
+
+        pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+        plugin = Plugin("once", executor=pool)
+
+        @plugin.handle("die")
+        def die(req):
+            os._exit(1)
+
+        @plugin.handle("echo")
+        def echo(req):
+            return req.body
+        """,
+        "once",
+    )
+    host = loaded(start_host, plugin)
+    assert host.call("echo", body=b"x").reply.data == b"x"
+    assert [host.call("die").reply.text.partition(":")[0] for _ in range(2)] == ["BrokenProcessPool"] * 2
+    assert host.call("echo").reply.status == Status.ERR
+
+
+def test_workers_end_with_a_host_that_is_killed(start_host: StartHost, pools: Path, fifos: tuple[Path, Path]) -> None:
+    host = start_host(clean=False, leaks=False)
+    assert host.load(pools) == Status.OK
+    host.submit("wait", path=str(fifos[0]), query=str(fifos[1]))
+    busy = int(fifos[0].read_text())
+    idle = int(host.call("where").reply.text.split()[0])
+    assert busy != idle
+    os.kill(host.pid, signal.SIGKILL)
+    wait_until_gone(busy)
+    wait_until_gone(idle)
+
+
+# ---- the end ----
+
+
+def test_running_calls_may_finish(start_host: StartHost, pools: Path, fifos: tuple[Path, Path]) -> None:
+    host = loaded(start_host, pools)
+    for entry in ("wait", "local_wait"):
+        sid = host.submit(entry, path=str(fifos[0]), query=str(fifos[1])).sid
+        fifos[0].read_text()
+        job = host.start_shutdown()
+        while host.call("here").handle == Status.OK:
+            pass
+        fifos[1].write_text("done")
+        host.join(job)
+        assert host.wait(sid).reply.text == "done"
+        host.unload()
+        assert host.load(pools) == Status.OK
+
+
+def test_a_worker_that_never_ends(start_host: StartHost, pools: Path, fifos: tuple[Path, Path]) -> None:
+    host = loaded(start_host, pools, env=HASTY)
+    sids = [host.submit("wait", path=str(fifos[0]), query=str(fifos[1])).sid for _ in range(9)]
+    pid = int(fifos[0].read_text())
+    host.shutdown()
+    assert {host.wait(sid).reply.text for sid in sids} == {"the plugin is shutting down"}
+    wait_until_gone(pid)
+    host.unload()
+    assert host.process().children == 0
+
+
+def test_a_worker_that_ignores_sigterm_is_killed(start_host: StartHost, build: BuildPlugin) -> None:
+    plugin = build(
+        """
+        import multiprocessing, signal, time
+        from concurrent.futures import ProcessPoolExecutor
+        from nylon_ring_py import Plugin
+
+        def pool():
+            return ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+
+        plugin = Plugin("stubborn", executor=pool, shutdown_timeout_s=0.2)
+
+        @plugin.handle("stay")
+        def stay(req):
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            with open(req.path, "w") as fifo:
+                fifo.write("in")
+            while True:
+                time.sleep(60)
+        """,
+        "stubborn",
+    )
+    host = loaded(start_host, plugin)
+    fifo = plugin.parent / "fifo"
+    os.mkfifo(fifo)
+    sid = host.submit("stay", path=str(fifo)).sid
+    fifo.read_text()
+    host.shutdown()
+    assert host.wait(sid).reply.text == "the plugin is shutting down"
+
+
+def test_a_thread_that_never_ends(start_host: StartHost, pools: Path, fifos: tuple[Path, Path]) -> None:
+    """It is left behind, as a worker of the core's own would be, and said so."""
+    host = loaded(start_host, pools, env=HASTY)
+    sid = host.submit("local_wait", path=str(fifos[0]), query=str(fifos[1])).sid
+    fifos[0].read_text()
+    host.shutdown()
+    assert host.wait(sid).reply.text == "the plugin is shutting down"
+    assert "threads of an executor run on after the plugin's end: author_0" in host.stderr_tail()
+    host.unload()
+    fifos[1].write_text("")
+
+
+def test_many_loads_leave_nothing(start_host: StartHost, pools: Path) -> None:
+    host = start_host()
+    for _ in range(100):
+        assert host.load(pools) == Status.OK
+        assert host.call("raw", door="raw", body=b"ab").reply.data == b"ba"
+        host.unload()
+        now = host.process()
+        assert now.children == 0
+    host.load(pools)
+
+
+def test_a_failed_init_ends_its_executors(start_host: StartHost, build: BuildPlugin) -> None:
+    plugin = build(
+        """
+        import multiprocessing
+        from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+        from nylon_ring_py import Plugin
+
+        made = []
+
+        def pool():
+            made.append(ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")))
+            return made[0]
+
+        threads = ThreadPoolExecutor(2)
+        plugin = Plugin("failing", executor=pool)
+
+        @plugin.handle("echo")
+        def echo(req):
+            return req.body
+
+        @plugin.handle("other", executor=threads)
+        def other(req):
+            return req.body
+
+        @plugin.on_init
+        def init():
+            assert made[0].submit(int, "7").result() + threads.submit(int, "7").result() == 14
+            raise OSError("no database")
+        """,
+        "failing",
+    )
+    host = start_host()
+    for _ in range(3):
+        assert host.load(plugin) == Status.ERR
+        assert "OSError: no database" in host.stderr_tail()
+        assert host.process().children == 0
