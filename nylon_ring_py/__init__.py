@@ -1,6 +1,6 @@
 """nylon-ring plugins in Python: everything an author imports."""
 
-from nylon_ring_py._core import Callback, Request
+from nylon_ring_py._core import Call, Callback, Request, Stream, current_call
 from nylon_ring_py.define import define_plugin
 from nylon_ring_py.errors import CallEndedError, HandlerError, NylonRingError, RegistrationError, StreamFullError
 from nylon_ring_py.plugin import Plugin
@@ -8,6 +8,7 @@ from nylon_ring_py.response import Response
 from nylon_ring_py.status import Status
 
 __all__ = [
+    "Call",
     "CallEndedError",
     "Callback",
     "HandlerError",
@@ -17,6 +18,8 @@ __all__ = [
     "Request",
     "Response",
     "Status",
+    "Stream",
     "StreamFullError",
+    "current_call",
     "define_plugin",
 ]

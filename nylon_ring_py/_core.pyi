@@ -110,6 +110,9 @@ class Callback:
     @property
     def sid(self) -> int:
         """The host's number of the call."""
+    @property
+    def cancelled(self) -> bool:
+        """Whether nobody wants the answer any more, as `Call.cancelled` tells."""
     def __call__(self, data: Payload | Response = None, status: int | None = None) -> bool:
         """Answer the call.
 
@@ -199,6 +202,20 @@ class Stream:
         Raises:
             ValueError: the status is `Status.OK`, which ends nothing, or one that cannot be sent.
         """
+
+@final
+class LoopFeed:
+    """What hands calls to one event loop."""
+
+    @property
+    def number(self) -> int:
+        """Which of the plugin's loops it is, from 0."""
+    def fileno(self) -> int:
+        """The descriptor that is readable when `drain` is to be called."""
+    def bind(self, event_loop: object) -> None:
+        """Say that the event loop is there, and about to run."""
+    def drain(self) -> None:
+        """Begin the calls that are queued. On the event loop's thread."""
 
 @final
 class Instance:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 import time
 
-from nylon_ring_py._core import CALLBACK, RAW
+from nylon_ring_py._core import ASYNC, CALLBACK, DUPLEX, RAW
+from nylon_ring_py._limits import core_limits
 from nylon_ring_py.errors import PluginLookupError, describe_exception
 from nylon_ring_py.logs import ExceptionLog
 from nylon_ring_py.plugin import Plugin
@@ -15,13 +16,16 @@ if TYPE_CHECKING:
     import traceback
     from collections.abc import Callable, Mapping
     from types import ModuleType
-    from typing import Any
+    from typing import Any, TypeAlias
 
-    from nylon_ring_py._core import Instance
+    from nylon_ring_py._core import Instance, LoopFeed
     from nylon_ring_py._dispatch import Executors
     from nylon_ring_py._importer import PluginImporter
+    from nylon_ring_py._loop import Loops
     from nylon_ring_py._remote import PluginFiles
     from nylon_ring_py.entry import Entry
+
+    CoreEntry: TypeAlias = tuple[str, int, Callable[..., Any], int, int, int, int, int]
 
 
 def prepare_runtime() -> None:
@@ -133,12 +137,44 @@ class Session:
         self.workers = plugin.workers
         self.max_pending = plugin.max_pending
         self.shutdown_timeout_s = plugin.shutdown_timeout_s
+        settings = plugin._settings
+        self.slow_callback_s = 0.0 if settings.slow_callback_s == float("inf") else settings.slow_callback_s
+        kinds = [entry.flags & (ASYNC | DUPLEX) for entry in plugin.entries.values()]
+        self.max_sync_streams = settings.max_sync_streams if DUPLEX in kinds else 0
+        self.loops = 0
+        self._loops: Loops | None = None
+        if plugin._needs_loop():
+            from nylon_ring_py._loop import Loops
+
+            self._loops = Loops(settings.event_loop, self._log)
+            self.loops = settings.loops if any(kind & ASYNC for kind in kinds) else 1
 
     describe_exception = staticmethod(describe_exception)
 
-    def entries(self) -> list[tuple[str, int, Callable[..., Any]]]:
-        """The entries as the core wants them: name, flags, and what to call by position."""
+    def entries(self) -> list[CoreEntry]:
+        """The entries as the core wants them: name, flags, what to call by position, and the limits."""
         return [] if self._plugin is None else [self._entry(self._plugin, e) for e in self._plugin.entries.values()]
+
+    def run_loop(self, feed: LoopFeed) -> None:
+        """Be one of the plugin's event loops, on this thread, until the core stops it."""
+        if self._loops is not None:
+            self._loops.serve(feed)
+
+    def log_slow(self, entry: str | None, sid: int, seconds: float, ident: int) -> None:
+        """Say that something keeps an event loop from its other work. Never raises.
+
+        Args:
+            entry: whose handler it is; None where it is none's own step.
+            sid: its call.
+            seconds: for how long so far.
+            ident: the loop's thread; 0 where it has gone on meanwhile.
+        """
+        from nylon_ring_py._loop import describe_thread
+
+        what = "a callback or a task of its own" if entry is None else f"entry {entry!r} (sid {sid})"
+        stack = describe_thread(ident) if ident else ""
+        where = f"; it stands at:\n{stack}" if stack else "; it has gone on before its stack could be read"
+        self._log.warning(f"{what} has kept the event loop for {seconds:.3g} s, and all its other calls wait{where}")
 
     def log_exception(self, where: str, sid: int | None, exc: BaseException) -> None:
         """Write an exception to the plugin's log. Never raises.
@@ -202,11 +238,12 @@ class Session:
 
         self._executors = Executors(files, self._log)
 
-    def _entry(self, plugin: Plugin, entry: Entry) -> tuple[str, int, Callable[..., Any]]:
+    def _entry(self, plugin: Plugin, entry: Entry) -> CoreEntry:
         executor = _executor_of(plugin, entry)
-        if executor is None or self._executors is None:
-            return entry.name, entry.flags, entry.call
-        return entry.name, entry.flags | CALLBACK, self._executors.dispatcher(entry, executor)
+        flags, call = entry.flags, entry.call
+        if executor is not None and self._executors is not None:
+            flags, call = flags | CALLBACK, self._executors.dispatcher(entry, executor)
+        return entry.name, flags, call, *core_limits(entry, plugin._settings)
 
     def _close_executors(self, until: float) -> None:
         executors = self._executors

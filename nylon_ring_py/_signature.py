@@ -92,6 +92,11 @@ def shape_of(function: Callable[..., Any], subject: Subject) -> Shape:
     return _inspected_shape(function, subject)
 
 
+def is_coroutine_function(function: Callable[..., Any]) -> bool:
+    """Whether calling it gives a coroutine."""
+    return bool(shape_of(function, Subject("function", function)).code_flags & COROUTINE)
+
+
 def positional(
     function: Callable[..., Any], shape: Shape, argument: str, subject: Subject
 ) -> tuple[Callable[..., Any], bool]:

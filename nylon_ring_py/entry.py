@@ -17,7 +17,7 @@ _MAX_NAME_BYTES = 2**32 - 1
 
 
 class Options:
-    """What a decorator says about an entry, beside its name; see the decorators of `Plugin`. None: as the plugin has it."""
+    """What a decorator says about an entry; see the decorators of `Plugin`. None: as the plugin has it."""
 
     __slots__ = (
         "borrow",
@@ -130,9 +130,9 @@ def make_entry(name: str, function: Callable[..., Any], options: Options) -> Ent
     if takes_callback:
         _check_callback(options, kind, subject)
     if kind == ASYNC | GENERATOR:
-        from nylon_ring_py._async import drive
+        from nylon_ring_py._async_generator import drive
 
-        call = drive(call, options.raw)
+        call = drive(call)
     flags = (
         kind
         | (SYNC if options.sync else 0)
@@ -201,8 +201,6 @@ def _check_kind(shape: Shape, options: Options, subject: Subject) -> int:
         subject.refuse(
             "a duplex handler sends with stream.send() and does not yield: use @plugin.handle for a generator"
         )
-    if is_async or options.duplex:
-        subject.postpone("async def and @plugin.stream", "write a plain def: it runs on a worker thread")
     return (ASYNC if is_async else 0) | (GENERATOR if is_generator else 0)
 
 

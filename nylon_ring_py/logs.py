@@ -68,6 +68,19 @@ class ExceptionLog:
         """Write what is no exception, and not said often."""
         self._write(message, "the plugin", None, None)
 
+    def warning(self, message: str) -> None:
+        """Write what is no exception.
+
+        Args:
+            message: the whole of it.
+        """
+        try:
+            import logging
+
+            logging.getLogger(self.logger_name).warning("%s", message)
+        except BaseException as broken:
+            last_resort(f"{self.logger_name}: {message}; logging it raised {_type_name(broken)}")
+
     def flush(self) -> None:
         """Write the counts of what was left out so far."""
         with self._lock:

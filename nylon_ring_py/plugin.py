@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from types import MappingProxyType
 
-from nylon_ring_py._signature import Subject, location
+from nylon_ring_py._core import ASYNC
+from nylon_ring_py._signature import Subject, is_coroutine_function, location
 from nylon_ring_py.entry import Entry, Options, check_hook, check_name, make_entry
 from nylon_ring_py.errors import NotBoundError, RegistrationError
 from nylon_ring_py.response import Response
@@ -434,6 +435,11 @@ class Plugin:
 
     def _unbind(self) -> None:
         self._instance = None
+
+    def _needs_loop(self) -> bool:
+        """Whether anything here is a coroutine function."""
+        hooks = (*self._init_hooks, *self._shutdown_hooks)
+        return any(entry.flags & ASYNC for entry in self._entries.values()) or any(map(is_coroutine_function, hooks))
 
     def _bound_instance(self, method: str) -> Instance:
         if self._instance is None:

@@ -88,7 +88,7 @@ class Settings:
         max_sync_streams: int = DEFAULT_MAX_SYNC_STREAMS,
         loops: int = 1,
         event_loop: str = "asyncio",
-        slow_callback_s: float = DEFAULT_SLOW_CALLBACK_S,
+        slow_callback_s: float | None = DEFAULT_SLOW_CALLBACK_S,
     ) -> None:
         self.workers = default_workers() if workers is None else count("workers", workers, MAX_WORKERS)
         self.max_pending = (

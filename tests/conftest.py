@@ -14,8 +14,9 @@ from nrhost import NrHost
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# What the core keeps for good once Python runs: its runtime thread. Everything else must be gone after an unload.
-CORE_THREADS = 1
+# What the core keeps for good once Python runs: its runtime thread, and the timer's once there was a deadline. All
+# else must be gone after an unload.
+CORE_THREADS = 2
 
 BuildPlugin = Callable[..., Path]
 StartHost = Callable[..., NrHost]

@@ -52,6 +52,8 @@ nrpy_call *nrpy_call_new(nrpy_instance *instance, const nrpy_entry *entry, uint6
     call->entry = entry;
     call->sid = sid;
     call->exchange = NULL;
+    call->weight = nrpy_sample_weight(thread->submits++);
+    call->began_ns = nrpy_time_ns(call->weight != 0 ? CLOCK_MONOTONIC : CLOCK_MONOTONIC_COARSE);
     call->request.has_metadata = view->has_metadata;
     const NrRequest *from = &view->meta;
     NrRequest *to = &call->request.meta;

@@ -26,6 +26,8 @@ typedef struct nrpy_call {
     const nrpy_entry *entry;
     uint64_t sid;
     nrpy_exchange *exchange; /* a reference, or NULL: a plain unary call */
+    int64_t began_ns;        /* when the host called: exact where the call is timed, else to some milliseconds */
+    unsigned weight;         /* nrpy_sample_weight */
     nrpy_request_view request;
     unsigned char bytes[];
 } nrpy_call;

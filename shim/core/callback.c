@@ -52,7 +52,7 @@ int nrpy_exchange_answer(nrpy_exchange *exchange, PyObject *data, int status) {
         PyErr_Format(nrpy_names.stream_full_error,
                      "the host has left the last %d frames of sid %llu waiting, and this thread is one of the host's, "
                      "which must not wait for it: send from a worker, or from a thread of your own",
-                     NRPY_OUTBOX_LIMIT, (unsigned long long)exchange->sid);
+                     (int)exchange->max_buffered, (unsigned long long)exchange->sid);
         nrpy_reply_clear(&reply);
         return -1;
     }
@@ -89,7 +89,13 @@ static PyObject *get_sid(PyObject *object, void *closure) {
     return PyLong_FromUnsignedLongLong(((callback *)object)->exchange->sid);
 }
 
+static PyObject *get_cancelled(PyObject *object, void *closure) {
+    (void)closure;
+    return PyBool_FromLong(nrpy_exchange_is_cancelled(((callback *)object)->exchange));
+}
+
 static PyGetSetDef fields[] = {
+    {"cancelled", get_cancelled, NULL, "Whether nobody wants the answer any more.", NULL},
     {"sid", get_sid, NULL, "The host's number for the call this answers.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };

@@ -15,6 +15,9 @@
 #include <stdlib.h>
 #include <time.h>
 
+/* How long an event loop has to end once its calls have; an author's own tasks may still run there. */
+enum { LOOP_END_S = 2 };
+
 static const char shutting_down[] = "the plugin is shutting down";
 
 /* One run of close. Lives on the heap: a Python part that does not come back keeps it. */
@@ -54,12 +57,22 @@ static void rest(long *interval_ns) {
 
 /* ---- refusing, and waiting for handlers ---- */
 
-static void refuse_queued(nrpy_instance *instance) {
-    nrpy_item *item = nrpy_queue_close(&instance->queue);
+static void refuse_queue(nrpy_instance *instance, nrpy_queue *queue) {
+    nrpy_item *item = nrpy_queue_close(queue);
     while (item != NULL) {
         nrpy_item *next = item->next;
         nrpy_refuse_item(instance, item, shutting_down);
         item = next;
+    }
+}
+
+static void refuse_queued(nrpy_instance *instance) {
+    nrpy_pools pools = nrpy_instance_pools(instance);
+    for (nrpy_pool **pool = pools.of; *pool != NULL; pool++) {
+        refuse_queue(instance, (*pool)->queue);
+    }
+    for (unsigned i = 0; i < instance->loop_count; i++) {
+        refuse_queue(instance, &instance->loops[i].queue);
     }
 }
 
@@ -118,7 +131,8 @@ static void close_parked_generators(nrpy_instance *instance) {
 
 /* A stream that no handler is at work for has nothing to wait for. */
 static void cancel_exchange(nrpy_exchange *exchange) {
-    atomic_store(&exchange->cancelled, true);
+    unsigned never = 0;
+    atomic_compare_exchange_strong(&exchange->cancelled, &never, 1);
     note_parked(exchange);
     nrpy_exchange_wake(exchange);
     nrpy_exchange_drain(exchange); /* the queue is closed: what was left for a worker to send is for us */
@@ -145,8 +159,7 @@ static bool is_running_for(nrpy_thread *thread, const nrpy_instance *instance) {
 }
 
 /* A worker shows that it is at work before it takes its first item, so no item is ever out of sight. */
-static bool any_worker_at_work(const closing *run) {
-    nrpy_pool *pool = &run->instance->pool;
+static bool any_worker_of(nrpy_pool *pool, const closing *run) {
     bool found = false;
     pthread_mutex_lock(&pool->lock);
     for (nrpy_worker *worker = pool->workers; worker != NULL && !found; worker = worker->next) {
@@ -156,8 +169,33 @@ static bool any_worker_at_work(const closing *run) {
     return found;
 }
 
+static bool any_worker_at_work(const closing *run) {
+    nrpy_pools pools = nrpy_instance_pools(run->instance);
+    bool found = false;
+    for (nrpy_pool **pool = pools.of; *pool != NULL && !found; pool++) {
+        found = any_worker_of(*pool, run);
+    }
+    return found;
+}
+
+static bool any_task(const closing *run) {
+    bool found = false;
+    for (unsigned i = 0; i < run->instance->loop_count; i++) {
+        nrpy_loop *loop = &run->instance->loops[i];
+        found |= atomic_load(&loop->runners) > 0 && atomic_load(&loop->thread) != run->caller;
+    }
+    return found;
+}
+
+/* The queues are closed: this is how tasks learn that they are to end. */
+static void cancel_tasks(nrpy_instance *instance) {
+    for (unsigned i = 0; i < instance->loop_count; i++) {
+        nrpy_loop_cancel_all(&instance->loops[i]);
+    }
+}
+
 static bool any_handler(const closing *run) {
-    if (atomic_load(&run->instance->registry.count) > 0 || any_worker_at_work(run)) {
+    if (atomic_load(&run->instance->registry.count) > 0 || any_worker_at_work(run) || any_task(run)) {
         return true;
     }
     for (nrpy_thread *thread = nrpy_thread_first(); thread != NULL; thread = thread->next) {
@@ -174,17 +212,21 @@ static void wait_for_handlers(const closing *run) {
     while (any_handler(run) && now_s() < until) {
         rest(&interval_ns);
         for_each_exchange(run->instance, cancel_exchange); /* a stream's handler may have ended meanwhile */
+        cancel_tasks(run->instance);
         send_late_posts(run->instance);
     }
 }
 
 static bool is_worker(nrpy_instance *instance, const nrpy_thread *thread) {
+    nrpy_pools pools = nrpy_instance_pools(instance);
     bool found = false;
-    pthread_mutex_lock(&instance->pool.lock);
-    for (nrpy_worker *worker = instance->pool.workers; worker != NULL && !found; worker = worker->next) {
-        found = atomic_load(&worker->thread) == thread;
+    for (nrpy_pool **pool = pools.of; *pool != NULL && !found; pool++) {
+        pthread_mutex_lock(&(*pool)->lock);
+        for (nrpy_worker *worker = (*pool)->workers; worker != NULL && !found; worker = worker->next) {
+            found = atomic_load(&worker->thread) == thread;
+        }
+        pthread_mutex_unlock(&(*pool)->lock);
     }
-    pthread_mutex_unlock(&instance->pool.lock);
     return found;
 }
 
@@ -270,6 +312,16 @@ static bool attach_for_hooks(nrpy_attachment *attachment) {
     return thread != NULL && nrpy_attach(attachment, thread);
 }
 
+/* Returns how many threads are left in handlers that do not end. */
+static unsigned stop_threads(const closing *run) {
+    nrpy_pools pools = nrpy_instance_pools(run->instance);
+    unsigned left = nrpy_instance_stop_loops(run->instance, LOOP_END_S);
+    for (nrpy_pool **pool = pools.of; *pool != NULL; pool++) {
+        left += nrpy_pool_stop(*pool, run->caller);
+    }
+    return left;
+}
+
 /* On a thread of ours: the host's thread must not send for calls, and may have little stack. */
 static void *run_closer(void *argument) {
     closing *run = argument;
@@ -278,6 +330,7 @@ static void *run_closer(void *argument) {
     nrpy_registry_close(&instance->registry);
     refuse_queued(instance);
     for_each_exchange(instance, cancel_exchange);
+    cancel_tasks(instance);
     end_exchanges_of_caller(run);
     wait_for_handlers(run);
     end_running(run);
@@ -290,14 +343,14 @@ static void *run_closer(void *argument) {
         nrpy_detach(&attachment);
     }
     wait_for_sends(run);
-    unsigned left = nrpy_pool_stop(&instance->pool, run->caller);
+    unsigned left = stop_threads(run);
     if (attach_for_hooks(&attachment)) {
         nrpy_instance_unload(instance);
         nrpy_detach(&attachment);
     }
     if (left > 0) {
         fprintf(stderr,
-                "nylon-ring: plugin '%s': %u worker(s) did not end within shutdown_timeout_s=%g; their calls were "
+                "nylon-ring: plugin '%s': %u thread(s) did not end within shutdown_timeout_s=%g; their calls were "
                 "answered Err, their threads end when their handlers do\n",
                 instance->name, left, instance->shutdown_timeout_s);
     }

@@ -2,8 +2,10 @@
 
 #include "callback.h"
 #include "host.h"
+#include "module.h"
 #include "request.h"
 #include "runtime.h"
+#include "stream_object.h"
 #include "streams.h"
 #include "views.h"
 
@@ -41,12 +43,25 @@ PyObject *nrpy_call_handler(PyObject *handler, PyObject *argument, PyObject *cal
     return result;
 }
 
-static void begin_running(nrpy_thread *thread, nrpy_instance *instance, uint64_t sid) {
+static void begin_running(nrpy_thread *thread, nrpy_instance *instance, const nrpy_entry *entry, uint64_t sid) {
     uint64_t word = atomic_load_explicit(&thread->running.word, memory_order_relaxed);
     atomic_store_explicit(&thread->running.instance, instance, memory_order_relaxed);
     atomic_store_explicit(&thread->running.sid, sid, memory_order_relaxed);
+    thread->running.entry = entry;
     atomic_store_explicit(&thread->running.word, word | NRPY_RUNNING, memory_order_release);
     note_sid(instance, sid);
+}
+
+/* A plain call has its reply. Needs the GIL. */
+static void count_end(const nrpy_entry *entry, const nrpy_reply *reply, int64_t began_ns, unsigned weight) {
+    nrpy_counters *counters = entry->counters;
+    nrpy_count_with_gil(&counters->ended);
+    if (weight != 0) {
+        nrpy_count_latency(counters, nrpy_time_ns(CLOCK_MONOTONIC) - began_ns, weight);
+    }
+    if (reply->status != NR_OK && reply->status != NR_STREAM_END) {
+        nrpy_count(&counters->errors, 1);
+    }
 }
 
 /* Makes the reply of the call in this thread's slot ours. Returns false where somebody has answered for it. */
@@ -97,10 +112,78 @@ void nrpy_exchange_result(nrpy_exchange *exchange, const nrpy_source *source, Py
     nrpy_exchange_reply(exchange, &reply, may_send);
 }
 
+/* ---- the handlers of exchanges ---- */
+
+void nrpy_handler_begins(nrpy_exchange *exchange) {
+    atomic_fetch_add(&exchange->handlers, 1);
+    nrpy_count_with_gil(&exchange->entry->counters->calls);
+    note_sid(exchange->instance, exchange->sid);
+}
+
+void nrpy_handler_ended(nrpy_exchange *exchange) {
+    nrpy_count_with_gil(&exchange->entry->counters->ended);
+    nrpy_exchange_part_done(exchange);
+    atomic_fetch_sub(&exchange->handlers, 1);
+}
+
+/* Whether a handler that was told to end has done so in the way it was told. */
+static bool has_obeyed(nrpy_exchange *exchange) {
+    return nrpy_exchange_is_cancelled(exchange) &&
+           (PyErr_ExceptionMatches(nrpy_names.call_ended_error) ||
+            (nrpy_names.cancelled_error != NULL && PyErr_ExceptionMatches(nrpy_names.cancelled_error)));
+}
+
+static void finish_obeyed(nrpy_exchange *exchange) {
+    static const char text[] = "the handler was cancelled";
+    PyErr_Clear();
+    if (nrpy_exchange_has_ended(exchange)) {
+        return;
+    }
+    if (exchange->is_stream || !nrpy_is_open(exchange->instance)) {
+        nrpy_stream_send_end(exchange);
+    } else {
+        nrpy_reply reply = {.status = NR_ERR, .bytes = text, .length = sizeof text - 1};
+        nrpy_exchange_reply(exchange, &reply, true);
+    }
+}
+
+static void finish_stream(nrpy_exchange *exchange, const nrpy_source *source, PyObject *result) {
+    if (result == Py_None) {
+        Py_DECREF(result);
+        if (!nrpy_exchange_has_ended(exchange)) {
+            nrpy_stream_send_end(exchange);
+        }
+        return;
+    }
+    if (result != NULL) {
+        PyErr_Format(PyExc_TypeError,
+                     "a handler of a stream returned %.100s: send what the host is to have, and return None",
+                     Py_TYPE(result)->tp_name);
+        Py_DECREF(result);
+    }
+    nrpy_reply reply;
+    nrpy_reply_make(&reply, source, NULL);
+    nrpy_exchange_reply(exchange, &reply, true);
+}
+
+void nrpy_exchange_finish(nrpy_exchange *exchange, PyObject *result, bool may_send) {
+    const nrpy_entry *entry = exchange->entry;
+    nrpy_source source = nrpy_source_of(exchange->instance, entry, exchange->sid);
+    if (result == NULL && has_obeyed(exchange)) {
+        finish_obeyed(exchange);
+    } else if ((entry->flags & (NRPY_STREAM | NRPY_CALLBACK)) != 0) {
+        nrpy_exchange_result(exchange, &source, result, may_send);
+    } else if (exchange->is_stream) {
+        finish_stream(exchange, &source, result);
+    } else {
+        nrpy_reply reply;
+        nrpy_reply_make(&reply, &source, result);
+        nrpy_exchange_reply(exchange, &reply, may_send);
+    }
+}
+
 /* Runs the handler of a call that has an exchange. Takes `argument`; NULL: an exception is set. Needs the GIL. */
 static void run_exchange(nrpy_exchange *exchange, const nrpy_entry *entry, PyObject *argument, bool may_send) {
-    nrpy_source source = nrpy_source_of(exchange->instance, entry, exchange->sid);
-    bool answers_itself = (entry->flags & (NRPY_STREAM | NRPY_CALLBACK)) != 0;
     PyObject *callback = NULL;
     PyObject *result = NULL;
     if (argument != NULL && (entry->flags & NRPY_CALLBACK) != 0) {
@@ -109,15 +192,18 @@ static void run_exchange(nrpy_exchange *exchange, const nrpy_entry *entry, PyObj
     if (argument != NULL && (callback != NULL || (entry->flags & NRPY_CALLBACK) == 0)) {
         result = nrpy_call_handler(entry->handler, argument, callback);
     }
-    if (answers_itself) {
-        nrpy_exchange_result(exchange, &source, result, may_send);
-    } else {
-        nrpy_reply reply;
-        nrpy_reply_make(&reply, &source, result);
-        nrpy_exchange_reply(exchange, &reply, may_send);
-    }
+    nrpy_exchange_finish(exchange, result, may_send);
     Py_XDECREF(argument);
     Py_XDECREF(callback); /* unanswered and kept by nobody: it answers Err now */
+}
+
+/* A plain duplex handler. Takes `argument`; NULL: an exception is set. */
+static void run_duplex(nrpy_exchange *exchange, PyObject *argument) {
+    PyObject *stream = argument != NULL ? nrpy_stream_new(exchange, NULL, argument) : NULL;
+    PyObject *result = stream != NULL ? nrpy_call_handler(exchange->entry->handler, stream, NULL) : NULL;
+    nrpy_exchange_finish(exchange, result, true);
+    Py_XDECREF(stream);
+    Py_XDECREF(argument);
 }
 
 /* ---- on the host's thread ---- */
@@ -144,20 +230,33 @@ static void end_argument(const nrpy_entry *entry, PyObject *argument) {
 /* An exchange that is registered, or the status `handle` answers. */
 static nrpy_exchange *open_exchange(nrpy_instance *instance, const nrpy_entry *entry, uint64_t sid, nrpy_waiter *waiter,
                                     NrStatus *status) {
-    nrpy_exchange *exchange = nrpy_exchange_new(instance, entry, sid);
+    uint64_t limit = entry->limits->max_pending;
     *status = NR_ERR;
+    if (limit != 0 && atomic_fetch_add(&entry->counters->pending, 1) >= limit) {
+        *status = nrpy_host_full(&instance->host);
+        goto refused;
+    }
+    nrpy_exchange *exchange = nrpy_exchange_new(instance, entry, sid);
     if (exchange == NULL) {
-        return NULL;
+        goto refused;
     }
     exchange->waiter = waiter;
     nrpy_add_result added = nrpy_registry_add(&instance->registry, exchange);
-    if (added != NRPY_ADDED) {
-        *status = added == NRPY_STREAM_IS_OPEN ? NR_INVALID : NR_ERR;
-        nrpy_exchange_release(exchange);
-        return NULL;
+    if (added == NRPY_ADDED && nrpy_deadlines_start(exchange) == 0) {
+        *status = NR_OK;
+        return exchange;
     }
-    *status = NR_OK;
-    return exchange;
+    *status = added == NRPY_STREAM_IS_OPEN ? NR_INVALID : NR_ERR;
+    if (!nrpy_exchange_abandon(exchange)) {
+        *status = NR_OK; /* close was faster, and has replied */
+    }
+    nrpy_exchange_release(exchange);
+    return NULL;
+refused:
+    if (limit != 0) {
+        atomic_fetch_sub(&entry->counters->pending, 1);
+    }
+    return NULL;
 }
 
 /* A synchronous call whose reply cannot live in the thread's slot: its handler takes a callback, or the slot is in use
@@ -181,13 +280,15 @@ static NrStatus run_here_with_exchange(nrpy_thread *thread, nrpy_instance *insta
         nrpy_host_frame frame = {.outer = thread->frames, .instance = instance, .sid = sid, .has_call = true};
         thread->frames = &frame;
         atomic_fetch_add(&instance->host_calls, 1);
-        atomic_fetch_add(&exchange->handlers, 1);
-        note_sid(instance, sid);
+        nrpy_handler_begins(exchange);
+        nrpy_exchange *outer = thread->exchange;
+        thread->exchange = exchange;
         PyObject *argument = argument_over_host(instance, entry, sid, view);
         Py_XINCREF(argument);
         run_exchange(exchange, entry, argument, true);
         end_argument(entry, argument);
-        atomic_fetch_sub(&exchange->handlers, 1);
+        thread->exchange = outer;
+        nrpy_handler_ended(exchange);
         atomic_fetch_sub(&instance->host_calls, 1);
         thread->frames = frame.outer;
     }
@@ -219,9 +320,7 @@ static NrStatus run_by_worker(nrpy_thread *thread, nrpy_instance *instance, cons
         goto done;
     }
     call->exchange = exchange;
-    if (nrpy_queue_push(&instance->queue, &call->item, false) == NRPY_PUSHED) {
-        nrpy_pool_notify(&instance->pool);
-    } else {
+    if (nrpy_lane_push(&instance->workers, &call->item, false) != NRPY_PUSHED) {
         bool unanswered = nrpy_exchange_abandon(exchange);
         nrpy_exchange_release(exchange);
         nrpy_call_free(call);
@@ -267,7 +366,7 @@ static NrStatus run_here(nrpy_instance *instance, const nrpy_entry *entry, uint6
         return NR_ERR;
     }
     /* First show the call, then look at the gate: close shuts the gate, fences all threads, and then looks at the slots. */
-    begin_running(thread, instance, sid);
+    begin_running(thread, instance, entry, sid);
     atomic_signal_fence(memory_order_seq_cst);
     if (!nrpy_is_open(instance)) {
         bool unanswered = claim_running(thread);
@@ -277,12 +376,15 @@ static NrStatus run_here(nrpy_instance *instance, const nrpy_entry *entry, uint6
     }
     nrpy_host_frame frame = {.outer = thread->frames, .instance = instance, .sid = sid, .has_call = true};
     thread->frames = &frame;
+    unsigned weight = nrpy_sample_weight(nrpy_count_with_gil(&entry->counters->calls));
+    int64_t began_ns = weight != 0 ? nrpy_time_ns(CLOCK_MONOTONIC) : 0;
     nrpy_source source = nrpy_source_of(instance, entry, sid);
     PyObject *argument = argument_over_host(instance, entry, sid, view);
     PyObject *result = argument != NULL ? nrpy_call_handler(entry->handler, argument, NULL) : NULL;
     nrpy_reply reply;
     nrpy_reply_make(&reply, &source, result);
     end_argument(entry, argument);
+    count_end(entry, &reply, began_ns, weight);
     thread->frames = frame.outer;
     bool was_attached = attachment.was_attached;
     nrpy_detach(&attachment);
@@ -304,26 +406,61 @@ static NrStatus run_here(nrpy_instance *instance, const nrpy_entry *entry, uint6
 
 /* ---- through the queue ---- */
 
+/* A thread for a plain duplex handler, if there is one left. */
+static bool claim_stream_thread(nrpy_instance *instance) {
+    if (atomic_fetch_add(&instance->sync_streams, 1) < instance->stream_limit) {
+        return true;
+    }
+    atomic_fetch_sub(&instance->sync_streams, 1);
+    return false;
+}
+
+static bool needs_stream_thread(const nrpy_entry *entry) {
+    return (entry->flags & (NRPY_DUPLEX | NRPY_ASYNC)) == NRPY_DUPLEX;
+}
+
+static void give_stream_thread_back(nrpy_instance *instance, const nrpy_entry *entry) {
+    if (needs_stream_thread(entry)) {
+        atomic_fetch_sub(&instance->sync_streams, 1);
+    }
+}
+
+/* Puts a call into its lane. Takes it when it answers Ok. */
+static NrStatus enqueue(nrpy_instance *instance, const nrpy_entry *entry, nrpy_call *call) {
+    if (needs_stream_thread(entry) && !claim_stream_thread(instance)) {
+        return nrpy_host_full(&instance->host);
+    }
+    nrpy_push_result pushed = nrpy_lane_push(nrpy_instance_lane(instance, entry->flags, call->sid), &call->item, true);
+    if (pushed == NRPY_PUSHED) {
+        return NR_OK;
+    }
+    give_stream_thread_back(instance, entry);
+    return pushed == NRPY_QUEUE_FULL ? nrpy_host_full(&instance->host) : NR_ERR;
+}
+
 static NrStatus submit(nrpy_instance *instance, const nrpy_entry *entry, uint64_t sid, const nrpy_request_view *view) {
     nrpy_call *call = nrpy_call_new(instance, entry, sid, view);
     if (call == NULL) {
         return NR_ERR;
     }
     NrStatus status = NR_OK;
-    if ((entry->flags & (NRPY_GENERATOR | NRPY_STREAM | NRPY_CALLBACK)) != 0) {
+    if (entry->needs_exchange) {
         call->exchange = open_exchange(instance, entry, sid, NULL, &status);
-    }
-    if (status == NR_OK) {
-        nrpy_push_result pushed = nrpy_queue_push(&instance->queue, &call->item, true);
-        if (pushed == NRPY_PUSHED) {
-            nrpy_pool_notify(&instance->pool);
-            return NR_OK;
+        if (call->exchange == NULL) {
+            goto refused; /* or answered already */
         }
-        status = pushed == NRPY_QUEUE_FULL ? nrpy_host_full(&instance->host) : NR_ERR;
+    }
+    status = enqueue(instance, entry, call);
+    if (status == NR_OK) {
+        return NR_OK;
     }
     if (call->exchange != NULL) {
         status = nrpy_exchange_abandon(call->exchange) ? status : NR_OK;
         nrpy_exchange_release(call->exchange);
+    }
+refused:
+    if (status == nrpy_host_full(&instance->host) && nrpy_is_open(instance)) {
+        nrpy_count(&entry->counters->refused, 1);
     }
     nrpy_call_free(call);
     return status;
@@ -369,8 +506,7 @@ uint32_t nrpy_resolve_entry(nrpy_instance *instance, NrStr name) {
 
 /* ---- on a worker ---- */
 
-/* The handler's argument over the call's block. Takes the call. NULL with an exception set. */
-static PyObject *argument_over_call(nrpy_call *call) {
+PyObject *nrpy_argument_over_call(nrpy_call *call) {
     PyObject *argument;
     if ((call->entry->flags & NRPY_RAW) != 0) {
         argument = PyBytes_FromStringAndSize((const char *)call->request.body.ptr, (Py_ssize_t)call->request.body.len);
@@ -387,39 +523,50 @@ static PyObject *argument_over_call(nrpy_call *call) {
 static void run_plain_call(nrpy_instance *instance, nrpy_thread *thread, nrpy_call *call) {
     const nrpy_entry *entry = call->entry;
     uint64_t sid = call->sid;
+    int64_t began_ns = call->began_ns;
+    unsigned weight = call->weight;
     nrpy_source source = nrpy_source_of(instance, entry, sid);
-    begin_running(thread, instance, sid);
-    PyObject *argument = argument_over_call(call);
+    nrpy_count_with_gil(&entry->counters->calls);
+    begin_running(thread, instance, entry, sid);
+    PyObject *argument = nrpy_argument_over_call(call);
     PyObject *result = argument != NULL ? nrpy_call_handler(entry->handler, argument, NULL) : NULL;
     nrpy_reply reply;
     nrpy_reply_make(&reply, &source, result);
     Py_XDECREF(argument);
+    count_end(entry, &reply, began_ns, weight);
     PyThreadState *state = PyEval_SaveThread();
     send_running(thread, instance, sid, &reply);
     nrpy_worker_reattach(thread, state);
     nrpy_reply_clear(&reply);
 }
 
-static void run_exchange_call(nrpy_instance *instance, nrpy_call *call) {
+static void run_exchange_call(nrpy_instance *instance, nrpy_thread *thread, nrpy_call *call) {
     const nrpy_entry *entry = call->entry;
     nrpy_exchange *exchange = call->exchange;
-    atomic_fetch_add(&exchange->handlers, 1);
-    note_sid(instance, exchange->sid);
-    PyObject *argument = argument_over_call(call);
-    if ((entry->flags & NRPY_GENERATOR) != 0) {
-        nrpy_run_generator(exchange, argument);
+    if (nrpy_exchange_is_cancelled(exchange)) { /* its deadline was faster */
+        nrpy_call_free(call);
+        nrpy_exchange_part_done(exchange);
     } else {
-        run_exchange(exchange, entry, argument, true);
+        nrpy_handler_begins(exchange);
+        thread->exchange = exchange;
+        PyObject *argument = nrpy_argument_over_call(call);
+        if ((entry->flags & NRPY_GENERATOR) != 0) {
+            nrpy_run_generator(exchange, argument);
+        } else {
+            if ((entry->flags & NRPY_DUPLEX) != 0) {
+                run_duplex(exchange, argument);
+            } else {
+                run_exchange(exchange, entry, argument, true);
+            }
+            nrpy_handler_ended(exchange);
+        }
+        thread->exchange = NULL;
     }
-    atomic_fetch_sub(&exchange->handlers, 1);
-    if (exchange->takes_input) {
+    give_stream_thread_back(instance, entry);
+    if (exchange->has_hooks) {
         nrpy_serve_inbox(exchange);
     }
     nrpy_exchange_release(exchange);
-}
-
-static nrpy_exchange *exchange_of_inbox(nrpy_item *item) {
-    return (nrpy_exchange *)(void *)((char *)item - offsetof(nrpy_exchange, inbox_item));
 }
 
 static nrpy_exchange *exchange_of_drain(nrpy_item *item) {
@@ -433,13 +580,15 @@ void nrpy_run_item(nrpy_instance *instance, nrpy_thread *thread, nrpy_item *item
         if (call->exchange == NULL) {
             run_plain_call(instance, thread, call);
         } else {
-            run_exchange_call(instance, call);
+            run_exchange_call(instance, thread, call);
         }
         break;
     }
     case NRPY_ITEM_INBOX: {
-        nrpy_exchange *exchange = exchange_of_inbox(item);
+        nrpy_exchange *exchange = nrpy_exchange_of_inbox(item);
+        thread->exchange = exchange;
         nrpy_serve_inbox(exchange);
+        thread->exchange = NULL;
         nrpy_exchange_release(exchange);
         break;
     }
@@ -461,13 +610,15 @@ void nrpy_refuse_item(nrpy_instance *instance, nrpy_item *item, const char *text
             nrpy_refuse_late(instance, call->sid, text);
         } else {
             nrpy_exchange_send(call->exchange, NR_ERR, text, strlen(text), true);
+            nrpy_exchange_part_done(call->exchange);
             nrpy_exchange_release(call->exchange);
+            give_stream_thread_back(instance, call->entry);
         }
         nrpy_call_free(call);
         break;
     }
     case NRPY_ITEM_INBOX:
-        nrpy_exchange_release(exchange_of_inbox(item)); /* its input goes with the exchange, which close ends */
+        nrpy_exchange_release(nrpy_exchange_of_inbox(item)); /* its input goes with the exchange, which close ends */
         break;
     case NRPY_ITEM_DRAIN: {
         nrpy_exchange *exchange = exchange_of_drain(item);

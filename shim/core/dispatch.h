@@ -33,6 +33,18 @@ PyObject *nrpy_call_handler(PyObject *handler, PyObject *argument, PyObject *cal
 /* How messages name a call of this entry. */
 nrpy_source nrpy_source_of(nrpy_instance *instance, const nrpy_entry *entry, uint64_t sid);
 
+/* The handler's argument over the call's block, which it takes: a request, or bytes for a raw entry. New reference, or NULL with
+ * an exception set. Needs the GIL. */
+PyObject *nrpy_argument_over_call(nrpy_call *call);
+
+/* A handler begins, or has ended, its work for an exchange. Need the GIL. */
+void nrpy_handler_begins(nrpy_exchange *exchange);
+void nrpy_handler_ended(nrpy_exchange *exchange);
+
+/* Ends an exchange as its entry is declared, by what its handler returned. Takes `result`; NULL: what it raised is set. Needs
+ * the GIL; leaves no exception set. */
+void nrpy_exchange_finish(nrpy_exchange *exchange, PyObject *result, bool may_send);
+
 /* Sends a reply for an exchange with the GIL released meanwhile, and clears it. Returns whether it was taken. */
 bool nrpy_exchange_reply(nrpy_exchange *exchange, nrpy_reply *reply, bool may_send);
 

@@ -2,11 +2,17 @@
 
 #include <stdlib.h>
 
+enum { STAYS_OPEN = NRPY_GENERATOR | NRPY_STREAM | NRPY_CALLBACK | NRPY_ASYNC | NRPY_DUPLEX };
+
 static int add_entry(nrpy_entries *entries, PyObject *item) {
     PyObject *name;
     PyObject *handler;
     unsigned int flags;
-    if (!PyArg_ParseTuple(item, "UIO:entry", &name, &flags, &handler)) {
+    long long timeout_ns, idle_timeout_ns, close_timeout_ns;
+    unsigned long long max_pending;
+    Py_ssize_t max_buffered;
+    if (!PyArg_ParseTuple(item, "UIOLLLKn:entry", &name, &flags, &handler, &timeout_ns, &idle_timeout_ns,
+                          &close_timeout_ns, &max_pending, &max_buffered)) {
         return -1;
     }
     Py_ssize_t length;
@@ -20,11 +26,24 @@ static int add_entry(nrpy_entries *entries, PyObject *item) {
         at = (at + 1) & entries->mask;
     }
     char *copy = malloc((size_t)length + 1);
-    if (copy == NULL) {
+    nrpy_limits *limits = malloc(sizeof *limits);
+    nrpy_counters *counters = aligned_alloc(_Alignof(nrpy_counters), sizeof *counters);
+    if (copy == NULL || limits == NULL || counters == NULL) {
+        free(copy);
+        free(limits);
+        free(counters);
         PyErr_NoMemory();
         return -1;
     }
     memcpy(copy, text, (size_t)length + 1);
+    memset(counters, 0, sizeof *counters);
+    *limits = (nrpy_limits){
+        .timeout_ns = timeout_ns,
+        .idle_timeout_ns = idle_timeout_ns,
+        .close_timeout_ns = close_timeout_ns,
+        .max_pending = max_pending,
+        .max_buffered = (size_t)max_buffered,
+    };
     entries->slots[at] = (nrpy_entry){
         .hash = hash,
         .name = copy,
@@ -32,6 +51,9 @@ static int add_entry(nrpy_entries *entries, PyObject *item) {
         .flags = flags,
         .name_object = Py_NewRef(name),
         .handler = Py_NewRef(handler),
+        .limits = limits,
+        .counters = counters,
+        .needs_exchange = (flags & STAYS_OPEN) != 0 || timeout_ns != 0 || max_pending != 0,
     };
     entries->count++;
     entries->all_flags |= flags;
@@ -73,6 +95,8 @@ void nrpy_entries_clear(nrpy_entries *entries) {
 void nrpy_entries_free(nrpy_entries *entries) {
     for (uint32_t i = 0; entries->slots != NULL && i <= entries->mask; i++) {
         free(entries->slots[i].name);
+        free(entries->slots[i].limits);
+        free(entries->slots[i].counters);
     }
     free(entries->slots);
     entries->slots = NULL;

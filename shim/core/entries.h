@@ -7,6 +7,7 @@
 #include "python.h"
 
 #include "abi/nylon_ring_v1.h"
+#include "counters.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -22,6 +23,16 @@ enum {
     NRPY_DUPLEX = 64,   /* the handler takes a Stream; without NRPY_ASYNC it has a thread of its own */
 };
 
+/* What an author set about an entry; 0: no limit. */
+typedef struct nrpy_limits {
+    int64_t timeout_ns;       /* from the host's call to its answer */
+    int64_t idle_timeout_ns;  /* a stream's, between two frames */
+    int64_t close_timeout_ns; /* a stream's, after the host has closed its end */
+    uint64_t max_pending;     /* calls that may be unanswered */
+    size_t max_buffered;      /* frames of a stream that the host leaves waiting before their producer waits too */
+} nrpy_limits;
+
+/* On a cache line of its own: all that a call's way in reads. */
 typedef struct nrpy_entry {
     uint64_t hash;
     char *name; /* UTF-8, owned; NULL: a free slot */
@@ -29,6 +40,9 @@ typedef struct nrpy_entry {
     uint32_t flags;
     PyObject *name_object;
     PyObject *handler; /* cleared when the instance is unloaded */
+    nrpy_limits *limits;
+    nrpy_counters *counters;
+    bool needs_exchange; /* its calls stay open beyond the handler, or are answered from elsewhere */
 } nrpy_entry;
 
 typedef struct nrpy_entries {
@@ -38,7 +52,7 @@ typedef struct nrpy_entries {
     uint32_t all_flags; /* every entry's flags together */
 } nrpy_entries;
 
-/* From a list of (name: str, flags: int, handler). Needs the GIL. Returns 0, or -1 with an exception set. */
+/* From a list of (name: str, flags: int, handler, and the limits in their order, in ns and numbers). Needs the GIL. Returns 0, or -1 with an exception set. */
 int nrpy_entries_fill(nrpy_entries *entries, PyObject *list);
 
 /* Drops the Python objects and keeps the table: a host thread may still be looking something up. Needs the GIL. */
@@ -48,7 +62,7 @@ void nrpy_entries_clear(nrpy_entries *entries);
 void nrpy_entries_free(nrpy_entries *entries);
 
 static inline bool nrpy_entry_is_stream(const nrpy_entry *entry) {
-    return (entry->flags & (NRPY_GENERATOR | NRPY_STREAM)) != 0;
+    return (entry->flags & (NRPY_GENERATOR | NRPY_STREAM | NRPY_DUPLEX)) != 0;
 }
 
 static inline uint64_t nrpy_hash_name(const uint8_t *name, uint32_t length) {

@@ -1,5 +1,6 @@
 #include "exchange.h"
 
+#include "clock.h"
 #include "host.h"
 #include "instance.h"
 #include "pause.h"
@@ -81,11 +82,11 @@ static nrpy_exchange *new_exchange(nrpy_instance *instance, uint64_t sid) {
     exchange->instance = instance;
     nrpy_instance_retain(instance);
     exchange->sid = sid;
-    exchange->inbox_served = true; /* by the first handler, until it returns */
     exchange->retry.fire = retry_on_timer;
     exchange->retry_delay_ns = FIRST_RETRY_NS;
     pthread_mutex_init(&exchange->lock, NULL);
-    pthread_cond_init(&exchange->room, NULL);
+    pthread_cond_init(&exchange->changed, NULL);
+    nrpy_deadlines_init(&exchange->deadlines);
     return exchange;
 }
 
@@ -93,8 +94,14 @@ nrpy_exchange *nrpy_exchange_new(nrpy_instance *instance, const nrpy_entry *entr
     nrpy_exchange *exchange = new_exchange(instance, sid);
     if (exchange != NULL) {
         exchange->entry = entry;
+        exchange->lane = nrpy_instance_lane(instance, (entry->flags & NRPY_STREAM) != 0 ? 0 : entry->flags, sid);
+        exchange->began_ns = nrpy_clock_ns();
+        exchange->max_buffered = entry->limits->max_buffered;
         exchange->is_stream = nrpy_entry_is_stream(entry);
-        exchange->takes_input = (entry->flags & NRPY_STREAM) != 0;
+        exchange->takes_input = (entry->flags & (NRPY_STREAM | NRPY_DUPLEX)) != 0;
+        exchange->has_hooks = (entry->flags & NRPY_STREAM) != 0;
+        exchange->inbox_served = exchange->has_hooks; /* by the first handler, until it returns */
+        atomic_init(&exchange->open_parts, entry->limits->max_pending > 0 ? 2 : 0);
     }
     return exchange;
 }
@@ -107,7 +114,8 @@ void nrpy_exchange_release(nrpy_exchange *exchange) {
     if (atomic_fetch_sub_explicit(&exchange->refs, 1, memory_order_acq_rel) == 1) {
         free_frames(&exchange->outbox);
         free_frames(&exchange->inbox);
-        pthread_cond_destroy(&exchange->room);
+        nrpy_deadlines_destroy(&exchange->deadlines);
+        pthread_cond_destroy(&exchange->changed);
         pthread_mutex_destroy(&exchange->lock);
         nrpy_instance_release(exchange->instance);
         free(exchange);
@@ -119,7 +127,31 @@ bool nrpy_exchange_abandon(nrpy_exchange *exchange) {
         return false;
     }
     nrpy_registry_remove(&exchange->instance->registry, exchange);
+    nrpy_deadlines_end(exchange);
+    nrpy_exchange_part_done(exchange);
+    nrpy_exchange_part_done(exchange);
     return true;
+}
+
+void nrpy_exchange_part_done(nrpy_exchange *exchange) {
+    if (atomic_load_explicit(&exchange->open_parts, memory_order_relaxed) > 0 &&
+        atomic_fetch_sub(&exchange->open_parts, 1) == 1) {
+        atomic_fetch_sub(&exchange->entry->counters->pending, 1);
+    }
+}
+
+/* The host has its last word, or wants none. */
+static void say_over(nrpy_exchange *exchange, NrStatus status) {
+    if (exchange->entry == NULL || atomic_exchange(&exchange->is_over, true)) {
+        return;
+    }
+    nrpy_counters *counters = exchange->entry->counters;
+    if (status != NR_OK && status != NR_STREAM_END) {
+        nrpy_count(&counters->errors, 1);
+    }
+    nrpy_count_latency(counters, nrpy_clock_ns() - exchange->began_ns, 1);
+    nrpy_deadlines_end(exchange);
+    nrpy_exchange_part_done(exchange);
 }
 
 /* ---- sending, with the turn ---- */
@@ -176,6 +208,7 @@ static nrpy_delivery deliver(nrpy_exchange *exchange, NrStatus status, const voi
         nrpy_registry_remove(&instance->registry, exchange);
     }
     if (exchange->waiter != NULL) {
+        say_over(exchange, status);
         exchange->waiter->reply = nrpy_frame_new(status, bytes, length);
         sem_post(&exchange->waiter->answered);
         return NRPY_DELIVERED;
@@ -186,6 +219,12 @@ static nrpy_delivery deliver(nrpy_exchange *exchange, NrStatus status, const voi
     NrBytes payload = {.ptr = bytes, .len = length};
     nrpy_delivery delivery = enter_host(exchange, &visit, status, payload, may_linger);
     nrpy_visit_end(&visit);
+    if (delivery == NRPY_DELIVERED) {
+        nrpy_deadlines_note_frame(exchange);
+    }
+    if (delivery != NRPY_HELD_BACK && nrpy_exchange_is_terminal(exchange, status)) {
+        say_over(exchange, status);
+    }
     return delivery;
 }
 
@@ -200,7 +239,8 @@ static void end_gone(nrpy_exchange *exchange) {
     free_frames(&unwanted);
     nrpy_state_drop(&exchange->instance->state, exchange->sid);
     nrpy_registry_remove(&exchange->instance->registry, exchange);
-    nrpy_exchange_wake(exchange);
+    say_over(exchange, NR_OK);
+    nrpy_exchange_cancel(exchange);
 }
 
 /* Sends `frames` while the host takes them. What it has no room for is left in there. */
@@ -244,15 +284,17 @@ void nrpy_exchange_send_outbox(nrpy_exchange *exchange) {
     (void)send_outbox(exchange, false);
 }
 
-static void queue_item(nrpy_exchange *exchange, nrpy_item *item) {
+void nrpy_exchange_queue(nrpy_exchange *exchange, const nrpy_lane *lane, nrpy_item *item) {
     nrpy_exchange_retain(exchange);
-    nrpy_instance *instance = exchange->instance;
-    if (nrpy_queue_push(&instance->queue, item, false) == NRPY_PUSHED) {
-        nrpy_pool_notify(&instance->pool);
-    } else {
+    if (nrpy_lane_push(lane, item, false) != NRPY_PUSHED) {
         /* Closing: close drains every exchange that is still registered, and ends its producers. */
         nrpy_exchange_release(exchange);
     }
+}
+
+/* On a worker, whoever its handler belongs to: that one may be busy for long. */
+static void queue_drain(nrpy_exchange *exchange) {
+    nrpy_exchange_queue(exchange, &exchange->instance->workers, &exchange->drain_item);
 }
 
 /* The turn is ours, and goes to the timer. */
@@ -274,7 +316,7 @@ static void hand_to_timer(nrpy_exchange *exchange) {
     }
     pthread_mutex_unlock(&exchange->lock);
     if (queue) {
-        queue_item(exchange, &exchange->drain_item);
+        queue_drain(exchange);
     }
     if (!armed) {
         nrpy_exchange_release(exchange);
@@ -283,7 +325,7 @@ static void hand_to_timer(nrpy_exchange *exchange) {
 
 static void give_room(nrpy_exchange *exchange) {
     pthread_mutex_lock(&exchange->lock);
-    bool enough = exchange->outbox.count <= NRPY_OUTBOX_LIMIT / 2;
+    bool enough = exchange->outbox.count <= exchange->max_buffered / 2;
     pthread_mutex_unlock(&exchange->lock);
     if (enough) {
         nrpy_exchange_wake(exchange);
@@ -376,7 +418,7 @@ static bool leave_in_outbox(nrpy_exchange *exchange, NrStatus status, const void
         finish_turn(exchange, false);
     }
     if (queue) {
-        queue_item(exchange, &exchange->drain_item);
+        queue_drain(exchange);
     }
     return taken;
 }
@@ -478,76 +520,4 @@ bool nrpy_exchange_give_up(nrpy_exchange *exchange) {
     end_gone(exchange);
     finish_turn(exchange, false);
     return true;
-}
-
-/* ---- room ---- */
-
-/* The lock is held. */
-static bool is_full(nrpy_exchange *exchange) {
-    return exchange->outbox.count >= NRPY_OUTBOX_LIMIT && !nrpy_exchange_has_ended(exchange) &&
-           !atomic_load(&exchange->cancelled);
-}
-
-bool nrpy_exchange_has_room(nrpy_exchange *exchange) {
-    if ((atomic_load_explicit(&exchange->turn, memory_order_acquire) & NRPY_TURN_MORE) == 0) {
-        return true;
-    }
-    pthread_mutex_lock(&exchange->lock);
-    bool full = is_full(exchange);
-    pthread_mutex_unlock(&exchange->lock);
-    return !full;
-}
-
-void nrpy_exchange_wait_for_room(nrpy_exchange *exchange) {
-    if (nrpy_exchange_has_room(exchange)) {
-        return;
-    }
-    pthread_mutex_lock(&exchange->lock);
-    exchange->room_waiters++;
-    while (is_full(exchange)) {
-        pthread_cond_wait(&exchange->room, &exchange->lock);
-    }
-    exchange->room_waiters--;
-    pthread_mutex_unlock(&exchange->lock);
-}
-
-bool nrpy_exchange_park(nrpy_exchange *exchange, PyObject *generator) {
-    if (nrpy_exchange_has_room(exchange)) {
-        return false;
-    }
-    pthread_mutex_lock(&exchange->lock);
-    bool full = is_full(exchange);
-    if (full) {
-        exchange->wants_room = true;
-        exchange->generator = Py_XNewRef(generator);
-        exchange->context = generator != NULL ? nrpy_context_take(PyThreadState_Get()) : NULL;
-    }
-    pthread_mutex_unlock(&exchange->lock);
-    return full;
-}
-
-PyObject *nrpy_exchange_unpark(nrpy_exchange *exchange) {
-    pthread_mutex_lock(&exchange->lock);
-    PyObject *generator = exchange->generator;
-    PyObject *context = exchange->context;
-    exchange->generator = NULL;
-    exchange->context = NULL;
-    pthread_mutex_unlock(&exchange->lock);
-    if (context != NULL) {
-        nrpy_context_put(PyThreadState_Get(), context);
-    }
-    return generator;
-}
-
-void nrpy_exchange_wake(nrpy_exchange *exchange) {
-    pthread_mutex_lock(&exchange->lock);
-    bool call_back = exchange->wants_room;
-    exchange->wants_room = false;
-    if (exchange->room_waiters > 0) {
-        pthread_cond_broadcast(&exchange->room);
-    }
-    pthread_mutex_unlock(&exchange->lock);
-    if (call_back) {
-        queue_item(exchange, &exchange->inbox_item);
-    }
 }

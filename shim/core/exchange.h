@@ -12,6 +12,7 @@
 #include "python.h"
 
 #include "abi/nylon_ring_v1.h"
+#include "deadline.h"
 #include "entries.h"
 #include "queue.h"
 #include "threads.h"
@@ -21,6 +22,10 @@
 #include <semaphore.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
+
+struct nrpy_lane;
+struct nrpy_runner;
 
 typedef struct nrpy_frame {
     struct nrpy_frame *next;
@@ -43,18 +48,26 @@ typedef struct nrpy_waiter {
 } nrpy_waiter;
 
 typedef struct nrpy_exchange {
-    nrpy_item inbox_item; /* queued while `inbox_served`, unless it waits for room */
+    nrpy_item
+        inbox_item; /* queued while `inbox_served`, unless it waits for room; for an event loop: to be looked at */
     nrpy_item drain_item; /* queued while `drain_queued` */
     _Atomic unsigned refs;
-    nrpy_instance *instance; /* holds a reference */
-    const nrpy_entry *entry; /* NULL: a reply that was held back, and nothing else */
+    nrpy_instance *instance;      /* holds a reference */
+    const nrpy_entry *entry;      /* NULL: a reply that was held back, and nothing else */
+    const struct nrpy_lane *lane; /* where `inbox_item` goes */
     uint64_t sid;
+    int64_t began_ns; /* when the host called */
+    size_t max_buffered;
     bool is_stream;
-    bool takes_input;       /* a low-level stream; a generator takes none */
-    nrpy_waiter *waiter;    /* set before it is shared */
-    _Atomic unsigned turn;  /* NRPY_TURN_* */
-    _Atomic bool cancelled; /* a generator is to be closed between two frames */
-    _Atomic int handlers;   /* handlers running for it */
+    bool takes_input;           /* a generator takes none */
+    bool has_hooks;             /* its input goes to stream_data and stream_close */
+    nrpy_waiter *waiter;        /* set before it is shared */
+    _Atomic unsigned turn;      /* NRPY_TURN_* */
+    _Atomic unsigned cancelled; /* how often its handler was told to end; a generator is closed between two frames */
+    _Atomic int handlers;       /* handlers running for it */
+    _Atomic int open_parts;     /* its answer and its handler, until each is over; of entries with max_pending */
+    _Atomic bool is_over;       /* the host has its terminal, or wants none */
+    struct nrpy_runner *runner; /* the task at work for it, owned; touched with the GIL */
 
     pthread_mutex_t lock; /* guards what follows; nothing is called with it held */
     nrpy_frames outbox;
@@ -65,12 +78,16 @@ typedef struct nrpy_exchange {
     bool wants_room;     /* its producer comes back by `inbox_item` once the outbox has room */
     PyObject *generator; /* a producer that waits so: owned, and touched with the GIL */
     PyObject *context;   /* its contextvars; likewise, may be NULL */
-    unsigned room_waiters;
-    pthread_cond_t room; /* for threads of ours that wait for it themselves */
+    bool reader_waits;   /* a task waits for input */
+    bool writer_waits;   /* a task waits for room */
+    unsigned waiters;    /* threads of ours that wait themselves: for room, or for input */
+    pthread_cond_t changed;
     nrpy_timer retry;
     bool retry_armed;
     int64_t retry_delay_ns; /* the next one's; whoever has the turn */
     bool is_held_back;      /* counted in the instance's `held_back`; whoever has the turn */
+
+    nrpy_deadlines deadlines;
 
     struct nrpy_exchange *parked_next; /* close's: generators to be closed */
     bool is_noted;                     /* in that list */
@@ -84,13 +101,6 @@ enum {
     NRPY_TURN_MORE = 4,  /* the outbox has frames */
     NRPY_TURN_HELD = 8,  /* busy, but nobody is at it: the host has no room. Who clears this bit has the turn */
 };
-
-/* How many frames of input wait before stream_data refuses: 1,024 hold a burst of a busy socket, and bound a stuck
- * handler's memory. */
-enum { NRPY_INBOX_LIMIT = 1024 };
-
-/* How many frames a host leaves waiting before their producer waits too: as many as the released hosts buffer. */
-enum { NRPY_OUTBOX_LIMIT = 64 };
 
 /* A new exchange with one reference, the caller's, or NULL without memory. */
 nrpy_exchange *nrpy_exchange_new(nrpy_instance *instance, const nrpy_entry *entry, uint64_t sid);
@@ -126,6 +136,20 @@ static inline bool nrpy_exchange_is_held_up(nrpy_exchange *exchange) {
  * were any. */
 bool nrpy_exchange_give_up(nrpy_exchange *exchange);
 
+/* Its answer, or its handler, is over, or never began: twice, and its entry has room for another call. */
+void nrpy_exchange_part_done(nrpy_exchange *exchange);
+
+/* Has its handler know that nobody wants more of it. */
+void nrpy_exchange_cancel(nrpy_exchange *exchange);
+
+/* Whether nobody wants more of its handler. */
+static inline bool nrpy_exchange_is_cancelled(nrpy_exchange *exchange) {
+    return atomic_load_explicit(&exchange->cancelled, memory_order_acquire) != 0 || nrpy_exchange_has_ended(exchange);
+}
+
+/* Queues one of its items; while the instance is closing it does nothing. */
+void nrpy_exchange_queue(nrpy_exchange *exchange, const struct nrpy_lane *lane, nrpy_item *item);
+
 /* Whether the outbox can take a frame. */
 bool nrpy_exchange_has_room(nrpy_exchange *exchange);
 
@@ -139,7 +163,7 @@ bool nrpy_exchange_park(nrpy_exchange *exchange, PyObject *generator);
 /* The generator that was parked, with its context in place, or NULL. New reference. Needs the GIL. */
 PyObject *nrpy_exchange_unpark(nrpy_exchange *exchange);
 
-/* Calls a producer that waits for room back at once: it is to end. */
+/* Has everybody who waits for room, or for input, look again: it is to end, or has ended, or has room. */
 void nrpy_exchange_wake(nrpy_exchange *exchange);
 
 /* Sends what waits in the outbox. Whoever calls this has the turn, or knows that who has it stands still until this
@@ -152,6 +176,11 @@ void nrpy_exchange_drain(nrpy_exchange *exchange);
 /* Takes it out of the registry without a reply, for a `handle` that is going to answer non-Ok. Returns false where close
  * was faster and has replied: then `handle` must answer Ok. */
 bool nrpy_exchange_abandon(nrpy_exchange *exchange);
+
+/* Whose inbox_item it is. */
+static inline nrpy_exchange *nrpy_exchange_of_inbox(nrpy_item *item) {
+    return (nrpy_exchange *)(void *)((char *)item - offsetof(nrpy_exchange, inbox_item));
+}
 
 nrpy_frame *nrpy_frame_new(NrStatus status, const void *bytes, uint64_t length);
 void nrpy_frames_push(nrpy_frames *frames, nrpy_frame *frame);

@@ -19,6 +19,9 @@
 
 /* ---- memory ---- */
 
+/* How long an event loop of a plugin that could not start has to end. */
+enum { LOOP_END_S = 5 };
+
 /* So many ended instances rest before the oldest one's memory is used again. */
 enum { RESTING = 16 };
 
@@ -37,6 +40,15 @@ static void recycle(nrpy_instance *instance) {
         nrpy_pool_destroy(&instance->pool);
         nrpy_queue_destroy(&instance->queue);
     }
+    if (instance->stream_limit != 0) {
+        nrpy_pool_destroy(&instance->stream_pool);
+        nrpy_queue_destroy(&instance->stream_queue);
+    }
+    for (unsigned i = 0; i < instance->loop_count; i++) {
+        nrpy_loop_destroy(&instance->loops[i]);
+    }
+    free(instance->loops);
+    free(instance->loop_lanes);
     free(instance->name);
 }
 
@@ -185,12 +197,54 @@ static int read_unsigned(PyObject *session, const char *name, unsigned long *val
     return PyErr_Occurred() != NULL ? -1 : 0;
 }
 
+static int read_seconds(PyObject *session, const char *name, double *value) {
+    PyObject *number = PyObject_GetAttrString(session, name);
+    *value = number != NULL ? PyFloat_AsDouble(number) : 0;
+    Py_XDECREF(number);
+    return PyErr_Occurred() != NULL ? -1 : 0;
+}
+
 static int read_handler(PyObject *session, const char *name, PyObject **handler) {
     *handler = PyObject_GetAttrString(session, name);
     if (*handler == Py_None) {
         Py_CLEAR(*handler);
     }
     return PyErr_Occurred() != NULL ? -1 : 0;
+}
+
+/* A queue and the threads that work at it. Returns 0, or -1 with an exception set. */
+static int make_pool(nrpy_instance *instance, nrpy_lane *lane, nrpy_queue *queue, nrpy_pool *pool, unsigned threads,
+                     unsigned long max_pending) {
+    if (!nrpy_queue_init(queue, max_pending)) {
+        PyErr_Format(PyExc_MemoryError, "no address space for a queue of max_pending=%lu calls", max_pending);
+        return -1;
+    }
+    nrpy_pool_init(pool, instance, queue, threads);
+    *lane = (nrpy_lane){.queue = queue, .pool = pool};
+    return 0;
+}
+
+static int make_loops(nrpy_instance *instance, unsigned long count, unsigned long max_pending, double slow_s) {
+    if (count == 0) {
+        return 0;
+    }
+    instance->loops = aligned_alloc(_Alignof(nrpy_loop), count * sizeof *instance->loops);
+    instance->loop_lanes = calloc(count, sizeof *instance->loop_lanes);
+    if (instance->loops == NULL || instance->loop_lanes == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    for (unsigned i = 0; i < count; i++) {
+        nrpy_loop *loop = &instance->loops[i];
+        errno = nrpy_loop_init(loop, instance, i, max_pending, (int64_t)(slow_s * 1e9));
+        if (errno != 0) {
+            PyErr_SetFromErrno(PyExc_OSError);
+            return -1;
+        }
+        instance->loop_lanes[i] = (nrpy_lane){.queue = &loop->queue, .loop = loop};
+        instance->loop_count = i + 1;
+    }
+    return 0;
 }
 
 static int read_session(nrpy_instance *instance) {
@@ -201,24 +255,31 @@ static int read_session(nrpy_instance *instance) {
         return -1;
     }
     Py_DECREF(list);
-    unsigned long workers;
-    unsigned long max_pending;
-    PyObject *timeout = PyObject_GetAttrString(session, "shutdown_timeout_s");
-    instance->shutdown_timeout_s = timeout != NULL ? PyFloat_AsDouble(timeout) : -1;
-    Py_XDECREF(timeout);
-    if (PyErr_Occurred() != NULL || read_unsigned(session, "workers", &workers) != 0 ||
+    unsigned long workers, max_pending, sync_streams, loops;
+    double slow_s;
+    if (read_seconds(session, "shutdown_timeout_s", &instance->shutdown_timeout_s) != 0 ||
+        read_seconds(session, "slow_callback_s", &slow_s) != 0 || read_unsigned(session, "workers", &workers) != 0 ||
         read_unsigned(session, "max_pending", &max_pending) != 0 ||
+        read_unsigned(session, "max_sync_streams", &sync_streams) != 0 ||
+        read_unsigned(session, "loops", &loops) != 0 ||
         read_handler(session, "stream_data", &instance->stream_data) != 0 ||
         read_handler(session, "stream_close", &instance->stream_close) != 0) {
         return -1;
     }
     instance->has_stream_data = instance->stream_data != NULL;
-    if (!nrpy_queue_init(&instance->queue, max_pending > 0 ? max_pending : 1)) {
-        PyErr_Format(PyExc_MemoryError, "no address space for a queue of max_pending=%lu calls", max_pending);
+    if (make_pool(instance, &instance->workers, &instance->queue, &instance->pool, (unsigned)workers, max_pending) !=
+        0) {
         return -1;
     }
-    nrpy_pool_init(&instance->pool, instance, &instance->queue, workers > 0 ? (unsigned)workers : 1);
-    return 0;
+    if (sync_streams != 0) {
+        if (make_pool(instance, &instance->stream_threads, &instance->stream_queue, &instance->stream_pool,
+                      (unsigned)sync_streams, max_pending) != 0) {
+            return -1;
+        }
+        instance->stream_threads.thread_per_item = true;
+        instance->stream_limit = (unsigned)sync_streams;
+    }
+    return make_loops(instance, loops, max_pending, slow_s);
 }
 
 /* New reference or NULL with an exception set. */
@@ -253,9 +314,33 @@ static int start_session(nrpy_instance *instance, const nrpy_open_args *args, co
     if (instance->session == NULL || read_session(instance) != 0) {
         return -1;
     }
+    if (instance->loop_count > 0 && nrpy_names_load_asyncio() != 0) {
+        return -1;
+    }
+    for (unsigned i = 0; i < instance->loop_count; i++) {
+        if (nrpy_loop_start(&instance->loops[i]) != 0) {
+            return -1;
+        }
+    }
     PyObject *done = PyObject_CallMethod(instance->session, "run_init", NULL);
     Py_XDECREF(done);
     return done != NULL ? 0 : -1;
+}
+
+nrpy_pools nrpy_instance_pools(nrpy_instance *instance) {
+    nrpy_pools pools = {.of = {&instance->pool}};
+    if (instance->stream_limit != 0) {
+        pools.of[1] = &instance->stream_pool;
+    }
+    return pools;
+}
+
+unsigned nrpy_instance_stop_loops(nrpy_instance *instance, double seconds) {
+    unsigned left = 0;
+    for (unsigned i = 0; i < instance->loop_count; i++) {
+        left += !nrpy_loop_stop(&instance->loops[i], seconds);
+    }
+    return left;
 }
 
 void nrpy_instance_unload(nrpy_instance *instance) {
@@ -273,6 +358,12 @@ void nrpy_instance_unload(nrpy_instance *instance) {
         Py_XDECREF(done);
         Py_DECREF(session);
     }
+}
+
+static void stop_loops_with_gil(nrpy_instance *instance) {
+    PyThreadState *state = PyEval_SaveThread();
+    (void)nrpy_instance_stop_loops(instance, LOOP_END_S); /* what does not end keeps the instance's memory */
+    PyEval_RestoreThread(state);
 }
 
 /* With Python started: loads the plugin, with a frame that keeps other calls' replies off this thread. */
@@ -295,6 +386,7 @@ static NrStatus load(nrpy_instance *instance, const nrpy_open_args *args, nrpy_l
         } else {
             report_exception(args); /* drops the exception, whose traceback holds the plugin's modules */
         }
+        stop_loops_with_gil(instance);
         nrpy_instance_unload(instance);
         PyGC_Collect();
     }
@@ -365,11 +457,16 @@ static NrStatus open_detached(const nrpy_open_args *args, nrpy_local *local, nrp
     warn_of_sigpipe(args->name);
     NrStatus status = load_on_python_stack(instance, args, local);
     if (status == NR_OK) {
-        int failed = nrpy_pool_start(&instance->pool);
+        int failed = 0;
+        nrpy_pools pools = nrpy_instance_pools(instance);
+        for (nrpy_pool **pool = pools.of; *pool != NULL && failed == 0; pool++) {
+            failed = nrpy_pool_start(*pool);
+        }
         if (failed != 0) {
             snprintf(args->error, args->error_size, "no thread for a worker: %s", strerror(failed));
             nrpy_attachment attachment;
             if (nrpy_attach(&attachment, nrpy_thread_self())) {
+                stop_loops_with_gil(instance);
                 nrpy_instance_unload(instance);
                 nrpy_detach(&attachment);
             }

@@ -11,6 +11,7 @@
 
 #include "core_table.h"
 #include "entries.h"
+#include "lane.h"
 #include "queue.h"
 #include "registry.h"
 #include "state.h"
@@ -37,6 +38,14 @@ struct nrpy_instance {
 
     nrpy_queue queue;
     nrpy_pool pool;
+    nrpy_lane workers;
+    nrpy_queue stream_queue; /* of plain duplex handlers, which have threads of their own */
+    nrpy_pool stream_pool;
+    nrpy_lane stream_threads;
+    unsigned stream_limit; /* how many such handlers; 0: the plugin has none */
+    nrpy_loop *loops;      /* set by open */
+    nrpy_lane *loop_lanes; /* likewise */
+    unsigned loop_count;
     nrpy_registry registry;
     nrpy_state state;
 
@@ -45,6 +54,7 @@ struct nrpy_instance {
         late_posts;                /* replies posted after the queue was closed; sent by close */
     _Atomic unsigned host_calls;   /* host threads inside a handler whose reply is not in their slot */
     _Atomic unsigned visitors;     /* threads inside the host's code, unary replies from their own slot not counted */
+    _Atomic unsigned sync_streams; /* plain duplex handlers, queued or at work */
     _Atomic unsigned held_back;    /* exchanges with frames that the host had no room for */
     _Atomic uint64_t highest_sid;  /* of calls begun */
     _Atomic uint64_t late_replies; /* answers that came after the end */
@@ -80,6 +90,24 @@ void nrpy_instance_unlist(nrpy_instance *instance);
 
 void nrpy_instance_retain(nrpy_instance *instance);
 void nrpy_instance_release(nrpy_instance *instance);
+
+/* The pools it has, ended by NULL. */
+typedef struct nrpy_pools {
+    nrpy_pool *of[3];
+} nrpy_pools;
+
+nrpy_pools nrpy_instance_pools(nrpy_instance *instance);
+
+/* Ends its event loops, each in `seconds` at most. Must not hold the GIL. Returns how many have not ended. */
+unsigned nrpy_instance_stop_loops(nrpy_instance *instance, double seconds);
+
+/* Where calls of an entry with these flags wait. */
+static inline const nrpy_lane *nrpy_instance_lane(nrpy_instance *instance, uint32_t flags, uint64_t sid) {
+    if ((flags & NRPY_ASYNC) != 0) {
+        return &instance->loop_lanes[sid % instance->loop_count];
+    }
+    return (flags & NRPY_DUPLEX) != 0 ? &instance->stream_threads : &instance->workers;
+}
 
 static inline bool nrpy_is_open(nrpy_instance *instance) {
     return atomic_load_explicit(&instance->phase, memory_order_acquire) == NRPY_OPEN;

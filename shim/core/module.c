@@ -1,5 +1,6 @@
 #include "module.h"
 
+#include "call_object.h"
 #include "callback.h"
 #include "clock.h"
 #include "dispatch.h"
@@ -7,8 +8,13 @@
 #include "fake_host.h"
 #include "instance.h"
 #include "instance_object.h"
+#include "loop.h"
 #include "request.h"
+#include "runner.h"
+#include "stream_internal.h"
+#include "stream_object.h"
 #include "streams.h"
+#include "waiter.h"
 
 #include <dlfcn.h>
 
@@ -88,11 +94,39 @@ int nrpy_names_load(void) {
         .stream_full_error = attribute_of("nylon_ring_py.errors", "StreamFullError"),
         .request_module = PyImport_ImportModule("nylon_ring_py.request"),
         .state_type = attribute_of("nylon_ring_py.state", "State"),
+        .call_variable = PyContextVar_New("nylon_ring_call", NULL),
+        .no_wait = nrpy_stream_wait_new(NULL, NRPY_WAIT_NOTHING, NULL),
     };
     if (PyErr_Occurred()) {
         return -1;
     }
     nrpy_names = names;
+    return 0;
+}
+
+int nrpy_names_load_asyncio(void) {
+    if (nrpy_names.task_type != NULL) {
+        return 0;
+    }
+#if PY_VERSION_HEX >= 0x030c0000
+    PyObject *keywords = Py_BuildValue("(ssss)", "loop", "name", "context", "eager_start");
+#else
+    PyObject *keywords = Py_BuildValue("(sss)", "loop", "name", "context");
+#endif
+    PyObject *context = Py_BuildValue("(s)", "context");
+    PyObject *cancelled = attribute_of("asyncio", "CancelledError");
+    PyObject *task = attribute_of("asyncio", "Task");
+    if (keywords == NULL || context == NULL || cancelled == NULL || task == NULL) {
+        Py_XDECREF(keywords);
+        Py_XDECREF(context);
+        Py_XDECREF(cancelled);
+        Py_XDECREF(task);
+        return -1;
+    }
+    nrpy_names.task_keywords = keywords;
+    nrpy_names.context_keyword = context;
+    nrpy_names.cancelled_error = cancelled;
+    nrpy_names.task_type = task;
     return 0;
 }
 
@@ -122,12 +156,15 @@ static PyObject *clock_seconds(PyObject *self, PyObject *ignored) {
 }
 
 static PyMethodDef functions[] = {
+    {"current_call", nrpy_current_call, METH_NOARGS, "current_call() -> Call: the call this thread or task works for."},
     {"clock", clock_seconds, METH_NOARGS, "clock() -> float: the time in seconds that deadlines are kept by."},
     {NULL, NULL, 0, NULL},
 };
 
 static int add_types(PyObject *module) {
-    PyTypeObject *types[] = {&nrpy_request_type, &nrpy_callback_type, &nrpy_instance_type, &nrpy_fake_host_type};
+    PyTypeObject *types[] = {&nrpy_request_type,   &nrpy_callback_type,    &nrpy_instance_type, &nrpy_call_type,
+                             &nrpy_stream_type,    &nrpy_stream_wait_type, &nrpy_waiter_type,   &nrpy_runner_type,
+                             &nrpy_loop_feed_type, &nrpy_fake_host_type};
     for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
         if (PyModule_AddType(module, types[i]) != 0) {
             return -1;

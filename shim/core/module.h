@@ -20,12 +20,23 @@ typedef struct nrpy_python_names {
     PyObject *stream_full_error;
     PyObject *request_module;
     PyObject *state_type;
+    PyObject *call_variable; /* the contextvar that holds a task's runner */
+    PyObject *no_wait;       /* an awaitable that is done */
+
+    /* only once a plugin has event loops */
+    PyObject *task_type; /* asyncio.Task */
+    PyObject *task_keywords;
+    PyObject *context_keyword;
+    PyObject *cancelled_error;
 } nrpy_python_names;
 
 extern nrpy_python_names nrpy_names;
 
 /* Needs the GIL. Returns 0, or -1 with an exception set. */
 int nrpy_names_load(void);
+
+/* What an event loop needs of asyncio; likewise. */
+int nrpy_names_load_asyncio(void);
 
 /* nylon_ring_py.request.<helper>(argument). New reference or NULL. */
 PyObject *nrpy_call_helper(const char *helper, PyObject *argument);

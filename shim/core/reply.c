@@ -100,8 +100,7 @@ static void post(nrpy_instance *instance, uint64_t sid, NrStatus status, const v
     if (length > 0) {
         memcpy(made->bytes, bytes, length);
     }
-    if (nrpy_queue_push(&instance->queue, &made->item, false) == NRPY_PUSHED) {
-        nrpy_pool_notify(&instance->pool);
+    if (nrpy_lane_push(&instance->workers, &made->item, false) == NRPY_PUSHED) {
         return;
     }
     nrpy_item *newest = atomic_load(&instance->late_posts);

@@ -2,6 +2,7 @@
 
 #include "dispatch.h"
 #include "host.h"
+#include "inbox.h"
 #include "views.h"
 
 #include <stdlib.h>
@@ -11,7 +12,7 @@ enum { FRAMES_PER_TURN = 64 };
 
 /* ---- generators ---- */
 
-static void send_end(nrpy_exchange *exchange) {
+void nrpy_stream_send_end(nrpy_exchange *exchange) {
     static const char text[] = "the plugin is shutting down";
     nrpy_reply end = {.status = NR_STREAM_END, .bytes = "", .length = 0};
     if (!nrpy_is_open(exchange->instance)) {
@@ -53,16 +54,16 @@ static bool send_frame(nrpy_exchange *exchange, const nrpy_source *source, PyObj
 }
 
 /* Until it ends, or the host has enough frames for now. */
-static void run_frames(nrpy_exchange *exchange, PyObject *generator) {
+static void make_frames(nrpy_exchange *exchange, PyObject *generator) {
     nrpy_source source = nrpy_source_of(exchange->instance, exchange->entry, exchange->sid);
     while (!nrpy_exchange_park(exchange, generator)) {
         if (nrpy_exchange_has_ended(exchange)) {
             close_generator(exchange, &source, generator);
             return;
         }
-        if (atomic_load_explicit(&exchange->cancelled, memory_order_acquire)) {
+        if (atomic_load_explicit(&exchange->cancelled, memory_order_acquire) != 0) {
             if (close_generator(exchange, &source, generator)) {
-                send_end(exchange);
+                nrpy_stream_send_end(exchange);
             }
             return;
         }
@@ -90,6 +91,17 @@ static void run_frames(nrpy_exchange *exchange, PyObject *generator) {
     }
 }
 
+/* Takes `generator`. */
+static void run_frames(nrpy_exchange *exchange, PyObject *generator) {
+    make_frames(exchange, generator);
+    Py_DECREF(generator);
+    if (exchange->generator == NULL) {
+        nrpy_handler_ended(exchange);
+    } else {
+        atomic_fetch_sub(&exchange->handlers, 1); /* it is set aside, and goes on later */
+    }
+}
+
 void nrpy_run_generator(nrpy_exchange *exchange, PyObject *argument) {
     PyObject *generator = argument != NULL ? nrpy_call_handler(exchange->entry->handler, argument, NULL) : NULL;
     Py_XDECREF(argument);
@@ -100,10 +112,10 @@ void nrpy_run_generator(nrpy_exchange *exchange, PyObject *argument) {
     if (generator == NULL) {
         nrpy_source source = nrpy_source_of(exchange->instance, exchange->entry, exchange->sid);
         send_exception(exchange, &source);
+        nrpy_handler_ended(exchange);
         return;
     }
     run_frames(exchange, generator);
-    Py_DECREF(generator);
 }
 
 /* Goes on with a generator that waited for room. Returns whether there was one. */
@@ -114,8 +126,6 @@ static bool resume_generator(nrpy_exchange *exchange) {
     }
     atomic_fetch_add(&exchange->handlers, 1);
     run_frames(exchange, generator);
-    Py_DECREF(generator);
-    atomic_fetch_sub(&exchange->handlers, 1);
     return true;
 }
 
@@ -163,31 +173,8 @@ static void handle_input(nrpy_exchange *exchange, const nrpy_frame *frame) {
         atomic_fetch_sub(&exchange->handlers, 1);
     }
     if (frame->is_close && !nrpy_exchange_has_ended(exchange)) {
-        send_end(exchange);
+        nrpy_stream_send_end(exchange);
     }
-}
-
-/* The next frame of input; NULL: there is none, and the inbox is nobody's again. */
-static nrpy_frame *next_input(nrpy_exchange *exchange) {
-    pthread_mutex_lock(&exchange->lock);
-    nrpy_frame *frame = nrpy_frames_pop(&exchange->inbox);
-    if (frame == NULL) {
-        exchange->inbox_served = false;
-    }
-    pthread_mutex_unlock(&exchange->lock);
-    return frame;
-}
-
-/* The inbox is ours. Returns false when the queue is closed: close ends the exchange. */
-static bool queue_inbox(nrpy_exchange *exchange) {
-    nrpy_instance *instance = exchange->instance;
-    nrpy_exchange_retain(exchange);
-    if (nrpy_queue_push(&instance->queue, &exchange->inbox_item, false) != NRPY_PUSHED) {
-        nrpy_exchange_release(exchange);
-        return false;
-    }
-    nrpy_pool_notify(&instance->pool);
-    return true;
 }
 
 void nrpy_serve_inbox(nrpy_exchange *exchange) {
@@ -198,37 +185,14 @@ void nrpy_serve_inbox(nrpy_exchange *exchange) {
         if (nrpy_exchange_park(exchange, NULL)) {
             return;
         }
-        nrpy_frame *frame = next_input(exchange);
+        nrpy_frame *frame = nrpy_inbox_next(exchange);
         if (frame == NULL) {
             return;
         }
         handle_input(exchange, frame);
         free(frame);
     }
-    queue_inbox(exchange);
-}
-
-static NrStatus add_input(nrpy_exchange *exchange, nrpy_frame *frame) {
-    NrStatus status = NR_OK;
-    bool queue = false;
-    pthread_mutex_lock(&exchange->lock);
-    if (exchange->input_closed || nrpy_exchange_has_ended(exchange)) {
-        status = NR_INVALID;
-    } else if (!frame->is_close && exchange->inbox.count >= NRPY_INBOX_LIMIT) {
-        status = nrpy_host_full(&exchange->instance->host);
-    } else {
-        nrpy_frames_push(&exchange->inbox, frame);
-        exchange->input_closed = frame->is_close;
-        queue = !exchange->inbox_served;
-        exchange->inbox_served = true;
-    }
-    pthread_mutex_unlock(&exchange->lock);
-    if (status != NR_OK) {
-        free(frame);
-    } else if (queue && !queue_inbox(exchange)) {
-        status = NR_ERR;
-    }
-    return status;
+    nrpy_inbox_queue(exchange);
 }
 
 /* ---- the ABI's functions ---- */
@@ -239,7 +203,7 @@ static nrpy_exchange *find_stream(nrpy_instance *instance, uint64_t sid, NrStatu
         *status = nrpy_refusal(instance);
         return NULL;
     }
-    if ((instance->entries.all_flags & (NRPY_GENERATOR | NRPY_STREAM)) == 0) {
+    if ((instance->entries.all_flags & (NRPY_GENERATOR | NRPY_STREAM | NRPY_DUPLEX)) == 0) {
         *status = NR_UNSUPPORTED;
         return NULL;
     }
@@ -252,15 +216,6 @@ static nrpy_exchange *find_stream(nrpy_instance *instance, uint64_t sid, NrStatu
     return exchange;
 }
 
-static NrStatus add_frame(nrpy_exchange *exchange, NrBytes data, bool is_close) {
-    nrpy_frame *frame = nrpy_frame_new(NR_OK, data.ptr, data.len);
-    if (frame == NULL) {
-        return NR_ERR;
-    }
-    frame->is_close = is_close;
-    return add_input(exchange, frame);
-}
-
 NrStatus nrpy_stream_data(nrpy_instance *instance, uint64_t sid, NrBytes data) {
     NrStatus status;
     nrpy_exchange *exchange = find_stream(instance, sid, &status);
@@ -269,10 +224,10 @@ NrStatus nrpy_stream_data(nrpy_instance *instance, uint64_t sid, NrBytes data) {
     }
     if (!nrpy_can_hold(data.ptr, data.len)) {
         status = NR_INVALID;
-    } else if (!exchange->takes_input || !instance->has_stream_data) {
+    } else if (!exchange->takes_input || (exchange->has_hooks && !instance->has_stream_data)) {
         status = NR_UNSUPPORTED;
     } else {
-        status = add_frame(exchange, data, false);
+        status = nrpy_inbox_add(exchange, data);
     }
     nrpy_exchange_release(exchange);
     return status;
@@ -285,11 +240,14 @@ NrStatus nrpy_stream_close(nrpy_instance *instance, uint64_t sid) {
         return status;
     }
     if (exchange->takes_input) {
-        status = add_frame(exchange, (NrBytes){.ptr = NULL, .len = 0}, true);
-    } else if (atomic_exchange(&exchange->cancelled, true)) {
+        status = nrpy_inbox_close(exchange);
+    } else if (atomic_exchange(&exchange->cancelled, 1) != 0) {
         status = NR_INVALID; /* the second close */
     } else {
         nrpy_exchange_wake(exchange);
+    }
+    if (status == NR_OK) {
+        nrpy_deadlines_note_close(exchange);
     }
     nrpy_exchange_release(exchange);
     return status;

@@ -22,4 +22,7 @@ void nrpy_close_parked(nrpy_exchange *exchange);
  * other work pass after a while. Needs the GIL. */
 void nrpy_serve_inbox(nrpy_exchange *exchange);
 
+/* The handler has returned: StreamEnd, or Err where the plugin is shutting down. Needs the GIL. */
+void nrpy_stream_send_end(nrpy_exchange *exchange);
+
 #endif /* NRPY_STREAMS_H */

@@ -26,6 +26,7 @@ typedef struct nrpy_running {
     _Atomic uint64_t word;
     _Atomic(nrpy_instance *) instance; /* set before the word says NRPY_RUNNING */
     _Atomic uint64_t sid;
+    const struct nrpy_entry *entry; /* the thread's own */
 } nrpy_running;
 
 enum { NRPY_IDLE = 0, NRPY_RUNNING = 1, NRPY_SENDING = 2, NRPY_TAKEN = 3, NRPY_STATE_MASK = 3, NRPY_SEQUENCE_STEP = 4 };
@@ -46,11 +47,13 @@ typedef struct nrpy_visit {
 } nrpy_visit;
 
 typedef struct nrpy_thread {
-    PyThreadState *state;    /* ours, made on the thread's first attach; NULL while borrowed states served it */
-    PyObject *leftover;      /* the last reply's bytes, dropped at the next attach */
-    nrpy_running running;    /* written by the thread, contested by whoever answers for it */
-    nrpy_host_frame *frames; /* the thread's own */
-    nrpy_visit *visits;      /* the thread's own */
+    PyThreadState *state;           /* ours, made on the thread's first attach; NULL while borrowed states served it */
+    PyObject *leftover;             /* the last reply's bytes, dropped at the next attach */
+    nrpy_running running;           /* written by the thread, contested by whoever answers for it */
+    nrpy_host_frame *frames;        /* the thread's own */
+    nrpy_visit *visits;             /* the thread's own */
+    struct nrpy_exchange *exchange; /* whose handler is at work on it, borrowed, or NULL; the thread's own */
+    unsigned submits;               /* calls it has put into queues; the thread's own */
     struct nrpy_owned *owned_in_send; /* bytes the host was just given, until it gives them back; the thread's own */
     uintptr_t stack_low;              /* set once by the thread */
     uintptr_t stack_high;

@@ -94,7 +94,7 @@ void nrpy_worker_reattach(nrpy_thread *thread, PyThreadState *state) {
 
 /* Runs what is queued, with the GIL kept from one item to the next. Returns false where Python is not to be had. */
 static bool drain(nrpy_worker *worker, nrpy_thread *thread) {
-    nrpy_pool *pool = &worker->instance->pool;
+    nrpy_pool *pool = worker->pool;
     nrpy_attachment attachment;
     atomic_store_explicit(&thread->waits_for_gil, true, memory_order_relaxed);
     bool attached = nrpy_attach(&attachment, thread);
@@ -118,7 +118,7 @@ static bool drain(nrpy_worker *worker, nrpy_thread *thread) {
 
 static void *run_worker(void *argument) {
     nrpy_worker *worker = argument;
-    nrpy_pool *pool = &worker->instance->pool;
+    nrpy_pool *pool = worker->pool;
     nrpy_thread *thread = nrpy_thread_self();
     atomic_store(&worker->thread, thread);
     nrpy_monitor_arm();
@@ -143,6 +143,7 @@ static int add_thread(nrpy_pool *pool) {
         return ENOMEM;
     }
     worker->instance = pool->instance;
+    worker->pool = pool;
     nrpy_instance_retain(pool->instance);
     atomic_fetch_add(&pool->awake, 1);
     int failed = nrpy_spawn(&worker->id, run_worker, worker);

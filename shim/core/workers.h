@@ -21,6 +21,7 @@ struct nrpy_thread;
 typedef struct nrpy_worker {
     pthread_t id;
     struct nrpy_instance *instance; /* a reference */
+    struct nrpy_pool *pool;         /* the instance's */
     _Atomic(struct nrpy_thread *) thread;
     _Atomic bool in_handler;  /* between taking an item and being done with it */
     struct nrpy_worker *next; /* guarded by the pool's lock */

@@ -1,0 +1,139 @@
+"""The event loops of a plugin: each runs on a thread of the core's, which hands calls to it through a `LoopFeed`."""
+
+from __future__ import annotations
+
+import asyncio
+
+from nylon_ring_py import _core
+from nylon_ring_py.errors import MissingDependencyError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+    from typing import Any, TypeVar
+
+    from nylon_ring_py.logs import ExceptionLog
+
+    Result = TypeVar("Result")
+
+LAST_TASKS_S = 1.0
+"""Seconds that tasks an author left behind have to end once they are cancelled, when a plugin is unloaded."""
+
+
+class Loops:
+    """The event loops of one loaded plugin.
+
+    Args:
+        kind: ``"asyncio"`` or ``"uvloop"``.
+        log: where failures go that belong to no call.
+    """
+
+    def __init__(self, kind: str, log: ExceptionLog) -> None:
+        self._kind = kind
+        self._log = log
+        self._first: asyncio.AbstractEventLoop | None = None
+
+    def serve(self, feed: _core.LoopFeed) -> None:
+        """Be an event loop on this thread until the core stops it, then end what is left on it.
+
+        Raises:
+            MissingDependencyError: uvloop was asked for and is not installed.
+            OSError: the system has no descriptors left.
+        """
+        loop = _new_event_loop(self._kind)
+        try:
+            asyncio.set_event_loop(loop)
+            loop.set_exception_handler(self._on_exception)
+            loop.add_reader(feed.fileno(), feed.drain)
+            if feed.number == 0:
+                self._first = loop
+            feed.bind(loop)
+            loop.run_forever()
+            loop.remove_reader(feed.fileno())
+            self._end(loop)
+        finally:
+            asyncio.set_event_loop(None)
+            loop.close()
+
+    def run(self, coroutine: Coroutine[Any, Any, Result], timeout_s: float | None = None) -> Result:
+        """Run a coroutine on the first loop from another thread, and wait for it.
+
+        Args:
+            coroutine: what to run.
+            timeout_s: seconds to wait; None for no limit.
+
+        Returns:
+            What it returns.
+
+        Raises:
+            TimeoutError: it took longer, and was cancelled.
+            BaseException: what it raises.
+        """
+        if self._first is None:
+            coroutine.close()
+            raise RuntimeError("the plugin has no event loop")
+        future = asyncio.run_coroutine_threadsafe(coroutine, self._first)
+        try:
+            return future.result(timeout_s)
+        except TimeoutError:
+            future.cancel()
+            raise
+
+    def _end(self, loop: asyncio.AbstractEventLoop) -> None:
+        left = asyncio.all_tasks(loop)
+        for task in left:
+            task.cancel()
+        if left:
+            loop.run_until_complete(asyncio.wait(left, timeout=LAST_TASKS_S))
+        for task in left:
+            if not task.done():
+                self._log.warning(f"task {task.get_name()!r} did not end when the plugin was unloaded: {task!r}")
+            elif not task.cancelled():
+                failure = task.exception()
+                if failure is not None:
+                    self._log.exception(f"task {task.get_name()!r}", None, failure)
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        executor = getattr(loop, "_default_executor", None)
+        if executor is not None:  # its threads are not waited for: what they run may never end
+            executor.shutdown(wait=False, cancel_futures=True)
+
+    def _on_exception(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """What no task can be given: a callback that raised, a task's exception that nobody asked for."""
+        failure = context.get("exception")
+        where = f"the event loop: {context.get('message')}"
+        if failure is None:
+            self._log.warning(where)
+        else:
+            self._log.exception(where, None, failure)
+
+
+def _new_event_loop(kind: str) -> asyncio.AbstractEventLoop:
+    if kind == "uvloop":
+        try:
+            import uvloop
+        except ModuleNotFoundError as missing:
+            raise MissingDependencyError(
+                'event_loop="uvloop" needs the library uvloop, which is not installed in this plugin\'s environment: '
+                "python -m pip install uvloop",
+                name="uvloop",
+            ) from missing
+        return uvloop.new_event_loop()
+    loop = asyncio.SelectorEventLoop()
+    loop.time = _core.clock  # type: ignore[method-assign]  # a test may move time by hand
+    return loop
+
+
+def describe_thread(ident: int) -> str:
+    """Where a thread is now.
+
+    Args:
+        ident: its number, as threading.get_ident gives it.
+
+    Returns:
+        Its stack in lines, the innermost last; empty where it has ended.
+    """
+    import sys
+    import traceback
+
+    frame = sys._current_frames().get(ident)
+    return "".join(traceback.format_stack(frame)) if frame is not None else ""

@@ -1,0 +1,253 @@
+#include "loop.h"
+
+#include "dispatch.h"
+#include "instance.h"
+#include "loop_watch.h"
+#include "module.h"
+#include "owned.h"
+#include "runner.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+/* So many items at once; then the event loop's other work gets its turn. */
+enum { BATCH = 256 };
+
+int nrpy_loop_init(nrpy_loop *loop, nrpy_instance *instance, unsigned number, uint64_t limit, int64_t slow_ns) {
+    memset(loop, 0, sizeof *loop);
+    loop->instance = instance;
+    loop->number = number;
+    loop->slow_ns = slow_ns;
+    nrpy_loop_watch_init(loop);
+    sem_init(&loop->started, 0, 0);
+    pthread_mutex_init(&loop->wake_lock, NULL);
+    loop->wake_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (loop->wake_fd < 0) {
+        return errno;
+    }
+    return nrpy_queue_init(&loop->queue, limit) ? 0 : ENOMEM;
+}
+
+static void close_wake(nrpy_loop *loop) {
+    pthread_mutex_lock(&loop->wake_lock);
+    if (loop->wake_fd >= 0) {
+        close(loop->wake_fd);
+    }
+    loop->wake_fd = -1;
+    pthread_mutex_unlock(&loop->wake_lock);
+}
+
+void nrpy_loop_destroy(nrpy_loop *loop) {
+    close_wake(loop);
+    pthread_mutex_destroy(&loop->wake_lock);
+    nrpy_queue_destroy(&loop->queue);
+    sem_destroy(&loop->started);
+}
+
+void nrpy_loop_wake(nrpy_loop *loop) {
+    uint64_t one = 1;
+    atomic_store_explicit(&loop->wake_sent_ns, nrpy_time_ns(CLOCK_MONOTONIC_COARSE), memory_order_relaxed);
+    pthread_mutex_lock(&loop->wake_lock);
+    while (loop->wake_fd >= 0 && write(loop->wake_fd, &one, sizeof one) < 0 && errno == EINTR) {
+    }
+    pthread_mutex_unlock(&loop->wake_lock);
+}
+
+void nrpy_loop_cancel_all(nrpy_loop *loop) {
+    atomic_store(&loop->cancelling, true);
+    nrpy_loop_wake(loop);
+}
+
+/* ---- on the loop's thread ---- */
+
+static void run_item(nrpy_loop *loop, nrpy_item *item) {
+    if (item->kind == NRPY_ITEM_CALL) {
+        nrpy_runner_begin(loop, (nrpy_call *)(void *)item);
+    } else {
+        nrpy_exchange *exchange = nrpy_exchange_of_inbox(item); /* nothing else comes here */
+        nrpy_runner_look(exchange);
+        nrpy_exchange_release(exchange);
+    }
+}
+
+/* Runs what is queued. Returns whether more may be there. */
+static bool drain_queue(nrpy_loop *loop) {
+    for (int taken = 0; taken < BATCH;) {
+        nrpy_item *item = nrpy_queue_pop(&loop->queue);
+        if (item == NULL) {
+            if (atomic_exchange(&loop->armed, true)) {
+                return false;
+            }
+            /* A producer that has not seen us armed has put its item in by now. */
+            atomic_thread_fence(memory_order_seq_cst);
+            continue;
+        }
+        run_item(loop, item);
+        taken++;
+    }
+    return true;
+}
+
+static void acknowledge(nrpy_loop *loop) {
+    uint64_t count;
+    while (read(loop->wake_fd, &count, sizeof count) < 0 && errno == EINTR) {
+    }
+    atomic_store_explicit(&loop->wake_sent_ns, 0, memory_order_relaxed);
+}
+
+static nrpy_loop *loop_in(PyObject *feed);
+
+/* What the event loop calls when the eventfd is readable. */
+static PyObject *feed_drain(PyObject *feed, PyObject *ignored) {
+    (void)ignored;
+    nrpy_loop *loop = loop_in(feed);
+    acknowledge(loop);
+    if (loop->event_loop == NULL) {
+        Py_RETURN_NONE;
+    }
+    if (atomic_exchange(&loop->cancelling, false)) {
+        nrpy_runners_cancel(loop);
+    }
+    if (drain_queue(loop)) {
+        nrpy_loop_wake(loop);
+    }
+    nrpy_owned_drop_plain();
+    return atomic_load(&loop->stopping) ? PyObject_CallMethod(loop->event_loop, "stop", NULL) : Py_NewRef(Py_None);
+}
+
+/* ---- the feed: what the session's part in Python sees of it ---- */
+
+typedef struct {
+    PyObject_HEAD
+    nrpy_loop *loop; /* its instance is kept by the thread */
+} loop_feed;
+
+static nrpy_loop *loop_in(PyObject *feed) {
+    return ((loop_feed *)feed)->loop;
+}
+
+static PyObject *feed_fileno(PyObject *feed, PyObject *ignored) {
+    (void)ignored;
+    return PyLong_FromLong(loop_in(feed)->wake_fd);
+}
+
+static PyObject *feed_bind(PyObject *feed, PyObject *event_loop) {
+    nrpy_loop *loop = loop_in(feed);
+    loop->event_loop = Py_NewRef(event_loop);
+    atomic_store(&loop->armed, true);
+    sem_post(&loop->started);
+    Py_RETURN_NONE;
+}
+
+static PyObject *feed_get_number(PyObject *feed, void *closure) {
+    (void)closure;
+    return PyLong_FromUnsignedLong(loop_in(feed)->number);
+}
+
+static PyMethodDef methods[] = {
+    {"drain", feed_drain, METH_NOARGS, "Begins the calls that are queued."},
+    {"fileno", feed_fileno, METH_NOARGS, "The descriptor that is readable when drain() is to be called."},
+    {"bind", feed_bind, METH_O, "The event loop is there, and about to run."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef fields[] = {
+    {"number", feed_get_number, NULL, "Which of the plugin's loops it is, from 0.", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+PyTypeObject nrpy_loop_feed_type = {
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "nylon_ring_py._core.LoopFeed",
+    .tp_doc = "What feeds an event loop with calls.",
+    .tp_basicsize = sizeof(loop_feed),
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .tp_methods = methods,
+    .tp_getset = fields,
+};
+
+/* ---- the thread ---- */
+
+static PyObject *run_session_loop(nrpy_loop *loop) {
+    loop_feed *feed = PyObject_New(loop_feed, &nrpy_loop_feed_type);
+    if (feed == NULL) {
+        return NULL;
+    }
+    feed->loop = loop;
+    PyObject *session = Py_XNewRef(loop->instance->session);
+    PyObject *done = PyObject_CallMethod(session, "run_loop", "O", feed);
+    Py_XDECREF(session);
+    Py_DECREF(feed);
+    return done;
+}
+
+static void *run_thread(void *argument) {
+    nrpy_loop *loop = argument;
+    nrpy_instance *instance = loop->instance;
+    nrpy_thread *thread = nrpy_thread_self();
+    nrpy_attachment attachment;
+    if (thread != NULL && nrpy_attach(&attachment, thread)) {
+        atomic_store(&loop->thread, thread);
+        PyObject *done = run_session_loop(loop);
+        if (done == NULL && loop->event_loop == NULL) {
+            loop->failure = nrpy_take_exception();
+        } else if (done == NULL) {
+            PyErr_WriteUnraisable(NULL);
+        }
+        Py_XDECREF(done);
+        Py_CLEAR(loop->event_loop);
+        nrpy_detach(&attachment);
+        nrpy_block_flush(&thread->blocks);
+    }
+    atomic_store(&loop->has_ended, true);
+    sem_post(&loop->started); /* where it has not come to that */
+    nrpy_instance_release(instance);
+    return NULL;
+}
+
+int nrpy_loop_start(nrpy_loop *loop) {
+    nrpy_instance_retain(loop->instance);
+    int failed = nrpy_spawn(&loop->id, run_thread, loop);
+    if (failed != 0) {
+        nrpy_instance_release(loop->instance);
+        errno = failed;
+        PyErr_SetFromErrno(PyExc_OSError);
+        return -1;
+    }
+    loop->is_running = true;
+    PyThreadState *state = PyEval_SaveThread();
+    while (sem_wait(&loop->started) != 0) {
+    }
+    PyEval_RestoreThread(state);
+    if (!atomic_load(&loop->has_ended)) {
+        return 0;
+    }
+    if (loop->failure != NULL) {
+        PyErr_SetObject((PyObject *)Py_TYPE(loop->failure), loop->failure);
+        Py_CLEAR(loop->failure);
+    } else {
+        PyErr_SetString(PyExc_MemoryError, "no memory for the thread of an event loop");
+    }
+    return -1;
+}
+
+bool nrpy_loop_stop(nrpy_loop *loop, double seconds) {
+    if (!loop->is_running) {
+        close_wake(loop);
+        return true;
+    }
+    loop->is_running = false;
+    atomic_store(&loop->stopping, true);
+    nrpy_loop_wake(loop);
+    nrpy_loop_watch_stop(loop);
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += (time_t)seconds;
+    if (pthread_timedjoin_np(loop->id, NULL, &until) == 0) {
+        close_wake(loop);
+        return true;
+    }
+    pthread_detach(loop->id);
+    return false;
+}

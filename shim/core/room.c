@@ -1,0 +1,84 @@
+/*
+ * Producers that the host is too slow for: those that wait for room, and those that are set aside until there is some.
+ */
+#include "exchange.h"
+#include "instance.h"
+
+/* The lock is held. */
+static bool is_full(nrpy_exchange *exchange) {
+    return exchange->outbox.count >= exchange->max_buffered && !nrpy_exchange_has_ended(exchange) &&
+           atomic_load(&exchange->cancelled) == 0;
+}
+
+bool nrpy_exchange_has_room(nrpy_exchange *exchange) {
+    if ((atomic_load_explicit(&exchange->turn, memory_order_acquire) & NRPY_TURN_MORE) == 0) {
+        return true;
+    }
+    pthread_mutex_lock(&exchange->lock);
+    bool full = is_full(exchange);
+    pthread_mutex_unlock(&exchange->lock);
+    return !full;
+}
+
+void nrpy_exchange_wait_for_room(nrpy_exchange *exchange) {
+    if (nrpy_exchange_has_room(exchange)) {
+        return;
+    }
+    pthread_mutex_lock(&exchange->lock);
+    exchange->waiters++;
+    while (is_full(exchange)) {
+        pthread_cond_wait(&exchange->changed, &exchange->lock);
+    }
+    exchange->waiters--;
+    pthread_mutex_unlock(&exchange->lock);
+}
+
+bool nrpy_exchange_park(nrpy_exchange *exchange, PyObject *generator) {
+    if (nrpy_exchange_has_room(exchange)) {
+        return false;
+    }
+    pthread_mutex_lock(&exchange->lock);
+    bool full = is_full(exchange);
+    if (full) {
+        exchange->wants_room = true;
+        exchange->generator = Py_XNewRef(generator);
+        exchange->context = generator != NULL ? nrpy_context_take(PyThreadState_Get()) : NULL;
+    }
+    pthread_mutex_unlock(&exchange->lock);
+    return full;
+}
+
+PyObject *nrpy_exchange_unpark(nrpy_exchange *exchange) {
+    pthread_mutex_lock(&exchange->lock);
+    PyObject *generator = exchange->generator;
+    PyObject *context = exchange->context;
+    exchange->generator = NULL;
+    exchange->context = NULL;
+    pthread_mutex_unlock(&exchange->lock);
+    if (context != NULL) {
+        nrpy_context_put(PyThreadState_Get(), context);
+    }
+    return generator;
+}
+
+void nrpy_exchange_wake(nrpy_exchange *exchange) {
+    pthread_mutex_lock(&exchange->lock);
+    bool call_back = exchange->wants_room;
+    exchange->wants_room = false;
+    if (exchange->lane != NULL && exchange->lane->loop != NULL && !exchange->inbox_served) {
+        exchange->inbox_served = true;
+        call_back = true;
+    }
+    if (exchange->waiters > 0) {
+        pthread_cond_broadcast(&exchange->changed);
+    }
+    pthread_mutex_unlock(&exchange->lock);
+    if (call_back) {
+        nrpy_exchange_queue(exchange, exchange->lane, &exchange->inbox_item);
+    }
+}
+
+void nrpy_exchange_cancel(nrpy_exchange *exchange) {
+    atomic_store(&exchange->cancelled, true);
+    nrpy_exchange_wake(exchange);
+}
