@@ -50,10 +50,11 @@ def bind_coded(
     Raises:
         RegistrationError: as `bind`.
     """
+    codec = "json" if options.codec is None else options.codec
     try:
-        check_codec(options.codec or "json")
-        enter, takes_callback = _entering(function, shape, options, payload, subject)
-        encode = encoder_of(options.codec or "json", _libraries(shape, payload))
+        check_codec(codec)
+        enter, takes_callback = _entering(function, shape, codec, options.raw, payload, subject)
+        encode = encoder_of(codec, _libraries(shape, payload))
     except (MissingDependencyError, ValueError) as wrong:
         subject.refuse(str(wrong))
     # Where None says that nothing is sent, it goes on saying so.
@@ -72,14 +73,14 @@ def _libraries(shape: Shape, payload: Payload | None) -> set[str]:
 
 
 def _entering(
-    function: Callable[..., Any], shape: Shape, options: Options, payload: Payload | None, subject: Subject
+    function: Callable[..., Any], shape: Shape, codec: str, raw: bool, payload: Payload | None, subject: Subject
 ) -> tuple[Callable[..., Any], bool]:
     """What takes the core's arguments, decodes the body and calls the handler; and whether it takes a callback."""
     if payload is None:
-        call, takes_callback = positional(function, shape, "payload" if options.raw else "request", subject)
-        return (_decoding_raw(call, _decoder(options, None, subject)) if options.raw else call), takes_callback
-    decode = _decoder(options, payload, subject)
-    takes_callback = _check_rest(function, shape, options, payload, subject)
+        call, takes_callback = positional(function, shape, "payload" if raw else "request", subject)
+        return (_decoding_raw(call, decoder_of(codec)) if raw else call), takes_callback
+    decode = _typed_decoder(codec, payload, subject)
+    takes_callback = _check_rest(function, shape, raw, payload, subject)
     roles = {
         each.name: _BODY
         if each is payload.parameter
@@ -91,16 +92,13 @@ def _entering(
     by_position = tuple(roles[each.name] for each in shape.parameters if not each.keyword_only)
     by_name = {each.name: roles[each.name] for each in shape.parameters if each.keyword_only}
     if by_name or takes_callback:
-        return _decoding_between(function, decode, options.raw, by_position, by_name), takes_callback
+        return _decoding_between(function, decode, raw, by_position, by_name), takes_callback
     if by_position == (_BODY,):
-        return (_decoding_raw(function, decode) if options.raw else _decoding(function, decode)), False
+        return (_decoding_raw(function, decode) if raw else _decoding(function, decode)), False
     return _decoding_beside(function, decode, by_position[0] == _BODY), False
 
 
-def _decoder(options: Options, payload: Payload | None, subject: Subject) -> Callable[[bytes], Any]:
-    codec = options.codec or "json"
-    if payload is None:
-        return decoder_of(codec)
+def _typed_decoder(codec: str, payload: Payload, subject: Subject) -> Callable[[bytes], Any]:
     try:
         return decoder_of(codec, payload.type)
     except MissingDependencyError:
@@ -109,15 +107,13 @@ def _decoder(options: Options, payload: Payload | None, subject: Subject) -> Cal
         subject.refuse(f"{payload.parameter.name} cannot be decoded into {payload.name}: {unfit}")
 
 
-def _check_rest(
-    function: Callable[..., Any], shape: Shape, options: Options, payload: Payload, subject: Subject
-) -> bool:
+def _check_rest(function: Callable[..., Any], shape: Shape, raw: bool, payload: Payload, subject: Subject) -> bool:
     """Check the parameters beside the payload; returns whether there is a callback."""
     rest = [each for each in shape.parameters if each is not payload.parameter]
     argument = next((each for each in rest if not is_callback(each, shape.namespace)), None)
     if argument is None:  # the payload stands where the request would
         rest.insert(0, Parameter(payload.parameter.name, None, keyword_only=False))
-    elif options.raw:
+    elif raw:
         subject.refuse(
             f"nothing fills {argument.name}: a raw handler takes the payload, which {payload.parameter.name} is"
         )

@@ -114,7 +114,7 @@ def evaluated(annotation: object, what: str, namespace: Mapping[str, object], su
 
 
 def libraries_of(annotation: object) -> set[str]:
-    """The libraries, of "msgspec" and "pydantic", whose types an annotation has in it anywhere."""
+    """The libraries, of "msgspec", "pydantic" and "pydantic 1", whose types an annotation has in it anywhere."""
     return {library for part in _parts(annotation, []) for library in _library_of(part)}
 
 
@@ -176,8 +176,10 @@ def _means_anything(type_: object) -> bool:
 def _library_of(kind: object) -> Iterator[str]:
     if not isinstance(kind, type):
         return
-    if is_model(kind) or any(c.__name__ == "BaseModel" and c.__module__.startswith("pydantic") for c in kind.__mro__):
+    if is_model(kind):
         yield "pydantic"
+    elif any(base.__name__ == "BaseModel" and base.__module__.startswith("pydantic") for base in kind.__mro__):
+        yield "pydantic 1"
     elif is_struct(kind) or is_dataclass(kind) or (issubclass(kind, dict) and hasattr(kind, "__total__")):
         yield "msgspec"
 

@@ -8,6 +8,7 @@ from _thread import allocate_lock
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from types import TracebackType
     from typing import TypeAlias
 
     Key: TypeAlias = tuple[str, str]
@@ -115,7 +116,8 @@ class ExceptionLog:
             import logging
 
             extra = {"nylon_where": where, "nylon_sid": sid}
-            logging.getLogger(self.logger_name).error("%s", message, exc_info=exc, extra=extra)
+            shown = None if exc is None else (type(exc), exc, _from_the_author_on(exc.__traceback__))
+            logging.getLogger(self.logger_name).error("%s", message, exc_info=shown, extra=extra)
         except BaseException as broken:
             last_resort(f"{self.logger_name}: {message}; logging it raised {_type_name(broken)}")
 
@@ -131,6 +133,19 @@ def last_resort(line: str) -> None:
 
     with contextlib.suppress(OSError):
         os.write(2, line.encode("utf-8", "backslashreplace") + b"\n")
+
+
+_OWN_FOLDER = __file__.removesuffix("logs.py")
+
+
+def _from_the_author_on(traceback: TracebackType | None) -> TracebackType | None:
+    """A traceback without the frames of this package it begins with, which decode a payload or wait for a frame; whole
+    where there is nothing else.
+    """
+    step = traceback
+    while step is not None and step.tb_frame.f_code.co_filename.startswith(_OWN_FOLDER):
+        step = step.tb_next
+    return step or traceback
 
 
 def _type_name(exc: BaseException) -> str:
