@@ -235,6 +235,8 @@ class Instance:
         Raises:
             LookupError: this plugin has never had such a sid.
         """
+    def stats(self) -> dict[str, Any]:
+        """What is counted; `nylon_ring_py.stats` names the fields."""
     @property
     def late_replies(self) -> int:
         """How many replies came after their call had ended, and were dropped."""

@@ -236,6 +236,7 @@ static void end_gone(nrpy_exchange *exchange) {
     nrpy_frames unwanted = exchange->outbox;
     memset(&exchange->outbox, 0, sizeof exchange->outbox);
     pthread_mutex_unlock(&exchange->lock);
+    nrpy_count(&exchange->instance->frames_dropped, unwanted.count);
     free_frames(&unwanted);
     nrpy_state_drop(&exchange->instance->state, exchange->sid);
     nrpy_registry_remove(&exchange->instance->registry, exchange);
@@ -274,6 +275,7 @@ static nrpy_delivery send_outbox(nrpy_exchange *exchange, bool may_linger) {
         atomic_fetch_or(&exchange->turn, NRPY_TURN_MORE);
         pthread_mutex_unlock(&exchange->lock);
     } else if (delivery == NRPY_GONE) {
+        nrpy_count(&exchange->instance->frames_dropped, frames.count);
         free_frames(&frames);
         end_gone(exchange);
     }

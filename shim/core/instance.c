@@ -1,5 +1,6 @@
 #include "instance.h"
 
+#include "clock.h"
 #include "dispatch.h"
 #include "exchange.h"
 #include "instance_object.h"
@@ -131,6 +132,17 @@ void nrpy_instance_abandon_all(void) {
     for (nrpy_instance *instance = open_instances; instance != NULL; instance = instance->next) {
         atomic_store(&instance->phase, NRPY_CLOSING);
     }
+}
+
+/* Time has jumped: what sleeps until a time looks again. */
+static void wake_loops(void) {
+    pthread_mutex_lock(&list_lock);
+    for (nrpy_instance *instance = open_instances; instance != NULL; instance = instance->next) {
+        for (unsigned i = 0; i < instance->loop_count; i++) {
+            nrpy_loop_wake(&instance->loops[i]);
+        }
+    }
+    pthread_mutex_unlock(&list_lock);
 }
 
 void nrpy_instance_close_all(void) {
@@ -314,8 +326,11 @@ static int start_session(nrpy_instance *instance, const nrpy_open_args *args, co
     if (instance->session == NULL || read_session(instance) != 0) {
         return -1;
     }
-    if (instance->loop_count > 0 && nrpy_names_load_asyncio() != 0) {
-        return -1;
+    if (instance->loop_count > 0) {
+        nrpy_clock_listen(wake_loops);
+        if (nrpy_names_load_asyncio() != 0) {
+            return -1;
+        }
     }
     for (unsigned i = 0; i < instance->loop_count; i++) {
         if (nrpy_loop_start(&instance->loops[i]) != 0) {

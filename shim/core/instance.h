@@ -51,13 +51,14 @@ struct nrpy_instance {
 
     /* written on many calls: apart from what every call reads */
     _Alignas(NRPY_CACHE_LINE) _Atomic(nrpy_item *)
-        late_posts;                /* replies posted after the queue was closed; sent by close */
-    _Atomic unsigned host_calls;   /* host threads inside a handler whose reply is not in their slot */
-    _Atomic unsigned visitors;     /* threads inside the host's code, unary replies from their own slot not counted */
-    _Atomic unsigned sync_streams; /* plain duplex handlers, queued or at work */
-    _Atomic unsigned held_back;    /* exchanges with frames that the host had no room for */
-    _Atomic uint64_t highest_sid;  /* of calls begun */
-    _Atomic uint64_t late_replies; /* answers that came after the end */
+        late_posts;                  /* replies posted after the queue was closed; sent by close */
+    _Atomic unsigned host_calls;     /* host threads inside a handler whose reply is not in their slot */
+    _Atomic unsigned visitors;       /* threads inside the host's code, unary replies from their own slot not counted */
+    _Atomic unsigned sync_streams;   /* plain duplex handlers, queued or at work */
+    _Atomic unsigned held_back;      /* exchanges with frames that the host had no room for */
+    _Atomic uint64_t highest_sid;    /* of calls begun */
+    _Atomic uint64_t late_replies;   /* answers that came after the end */
+    _Atomic uint64_t frames_dropped; /* frames that a host wanted no more */
     _Atomic unsigned refs;
     struct nrpy_instance *next;   /* in the list of open or of resting ones; guarded by the lists' lock */
     char *name;                   /* owned */

@@ -5,6 +5,7 @@
 #include "instance.h"
 #include "module.h"
 #include "reply.h"
+#include "stats.h"
 
 #include <stdlib.h>
 
@@ -192,6 +193,11 @@ static PyObject *state_get(PyObject *object, PyObject *args) {
     return value;
 }
 
+static PyObject *get_stats(PyObject *object, PyObject *ignored) {
+    (void)ignored;
+    return nrpy_stats(instance_in(object));
+}
+
 static PyObject *get_late_replies(PyObject *object, void *closure) {
     (void)closure;
     return PyLong_FromUnsignedLongLong(atomic_load(&instance_in(object)->late_replies));
@@ -204,6 +210,7 @@ static PyObject *get_keeps_state_in_host(PyObject *object, void *closure) {
 
 static PyMethodDef methods[] = {
     {"send_result", send_result, METH_VARARGS, "send_result(sid, status, data=None) -> bool"},
+    {"stats", get_stats, METH_NOARGS, "stats() -> dict"},
     {"state_set", state_set, METH_VARARGS, "state_set(sid, key, value)"},
     {"state_get", state_get, METH_VARARGS, "state_get(sid, key) -> bytes | None"},
     {NULL, NULL, 0, NULL},

@@ -148,6 +148,18 @@ nrpy_item *nrpy_queue_pop(nrpy_queue *queue) {
     return item;
 }
 
+void nrpy_queue_visit(nrpy_queue *queue, void (*look)(nrpy_item *item, void *context), void *context) {
+    begin_taking(queue);
+    uint64_t end = atomic_load(&queue->tail) & ~NRPY_QUEUE_IS_CLOSED;
+    for (uint64_t at = atomic_load_explicit(&queue->head, memory_order_relaxed); at < end; at++) {
+        nrpy_item *item = atomic_load_explicit(&queue->places[at & queue->mask], memory_order_acquire);
+        if (item != NULL) {
+            look(item, context);
+        }
+    }
+    end_taking(queue);
+}
+
 nrpy_item *nrpy_queue_close(nrpy_queue *queue) {
     nrpy_item *first = NULL;
     nrpy_item **link = &first;

@@ -67,6 +67,9 @@ nrpy_item *nrpy_queue_pop(nrpy_queue *queue);
 /* Refuses all pushes from here on and hands out what had been pushed, oldest first, linked by `next`. */
 nrpy_item *nrpy_queue_close(nrpy_queue *queue);
 
+/* Shows `look` every item that waits in the ring, oldest first; nobody takes any meanwhile. */
+void nrpy_queue_visit(nrpy_queue *queue, void (*look)(nrpy_item *item, void *context), void *context);
+
 /* Whether a pop would find something, now or within a moment. May be out of date as soon as it is answered. */
 static inline bool nrpy_queue_has_items(nrpy_queue *queue) {
     uint64_t tail = atomic_load_explicit(&queue->tail, memory_order_seq_cst) & ~NRPY_QUEUE_IS_CLOSED;
