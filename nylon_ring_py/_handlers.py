@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
 from nylon_ring_py._core import Callback, Request, Stream
+from nylon_ring_py.plugin import Plugin
 from nylon_ring_py.response import Payload, Response
 
 Result: TypeAlias = Payload | Response
@@ -60,6 +62,18 @@ Handler = TypeVar("Handler", bound=AnyHandler)
 SyncHandler = TypeVar("SyncHandler", bound=Answering)
 RawHandler = TypeVar("RawHandler", bound=AnyRawHandler)
 DuplexHandler = TypeVar("DuplexHandler", bound=Callable[[Stream], None] | Callable[[Stream], Coroutine[Any, Any, None]])
+SharedObjects: TypeAlias = Mapping[str, Any] | None
+AnyLifespan: TypeAlias = (
+    Callable[[], AsyncIterator[SharedObjects]]
+    | Callable[[Plugin], AsyncIterator[SharedObjects]]
+    | Callable[[], Iterator[SharedObjects]]
+    | Callable[[Plugin], Iterator[SharedObjects]]
+    | Callable[[], AbstractAsyncContextManager[object]]
+    | Callable[[Plugin], AbstractAsyncContextManager[object]]
+    | Callable[[], AbstractContextManager[object]]
+    | Callable[[Plugin], AbstractContextManager[object]]
+)
+Lifespan = TypeVar("Lifespan", bound=AnyLifespan)
 Hook = TypeVar("Hook", bound=Callable[[], object])
 DataHook = TypeVar("DataHook", bound=Callable[[int, bytes], object])
 CloseHook = TypeVar("CloseHook", bound=Callable[[int], object])

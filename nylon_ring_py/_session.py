@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from nylon_ring_py._loop import Loops
     from nylon_ring_py._remote import PluginFiles
     from nylon_ring_py.entry import Entry
+    from nylon_ring_py.lifespan import Lifespans
 
     CoreEntry: TypeAlias = tuple[str, int, Callable[..., Any], int, int, int, int, int]
 
@@ -61,7 +62,7 @@ def start(instance: Instance, archive: bytes, boot: Mapping[str, str], origin: s
     importer = PluginImporter(archive=archive, name=name, module=module_name, origin=origin)
     try:
         plugin = _find_plugin(importer.load(), object_name, origin)
-        session = Session(plugin, importer)
+        session = Session(plugin, importer, origin)
         if _names_executors(plugin):
             from nylon_ring_py._remote import PluginFiles
 
@@ -125,11 +126,14 @@ class Session:
     Args:
         plugin: what the importer's module holds.
         importer: has loaded it; None for a plugin whose modules are this interpreter's own.
+        origin: the path of the plugin file, beside which its configuration may be; empty where there is none.
     """
 
-    def __init__(self, plugin: Plugin, importer: PluginImporter | None) -> None:
+    def __init__(self, plugin: Plugin, importer: PluginImporter | None, origin: str = "") -> None:
         self._plugin: Plugin | None = plugin
         self._importer: PluginImporter | None = importer
+        self._origin = origin
+        self._lifespans: Lifespans | None = None
         self._log = ExceptionLog(plugin.name)
         self._executors: Executors | None = None
         self.stream_data = plugin._stream_data
@@ -187,32 +191,44 @@ class Session:
         self._log.exception(where, sid, exc)
 
     def run_init(self) -> None:
-        """Make the executors, then run the on_init hooks in order.
+        """Read the configuration, make the executors, enter the lifespans and run the on_init hooks, all in order.
 
         Raises:
-            BaseException: what one of them raised. The later ones are left out, and the plugin's atexit callbacks have
-                run; `unload` comes next.
+            BaseException: what a step raised. The later ones are left out, the lifespans that were entered have been
+                left, and the plugin's atexit callbacks have run; `unload` comes next.
         """
         if self._plugin is None:
             return
         try:
+            self._plugin._read_config(self._origin)
             if self._executors is not None:
                 self._executors.open()
+            if self._plugin._lifespans:
+                from nylon_ring_py.lifespan import Lifespans
+
+                self._lifespans = Lifespans(self._plugin, self._loops, self._log)
+                self._lifespans.enter()
             for hook in self._plugin._init_hooks:
-                hook()
+                self._run_hook("on_init", hook)
         except BaseException:
+            self._leave_lifespans()
             self._leave()
             raise
 
     def run_shutdown(self) -> None:
-        """Run the on_shutdown hooks, the last one first, end the executors, then run the plugin's atexit callbacks;
-        then flush logging and the standard streams. What fails is logged, and the rest still runs. Never raises.
+        """Run the on_shutdown hooks, the last one first, leave the lifespans, the last one first, and end the
+        executors; then run the plugin's atexit callbacks, and flush logging and the standard streams. What fails is
+        logged, and the rest still runs. Never raises.
         """
         if self._plugin is None:
             return
         began = time.monotonic()
         for hook in reversed(self._plugin._shutdown_hooks):
-            _attempt(self._log, f"on_shutdown {getattr(hook, '__qualname__', hook)}", hook)
+            try:
+                self._run_hook("on_shutdown", hook)
+            except BaseException as exc:
+                self._log.exception(f"on_shutdown {getattr(hook, '__qualname__', hook)}", None, exc)
+        self._leave_lifespans()
         self._close_executors(began + self.shutdown_timeout_s)
         self._leave()
 
@@ -249,6 +265,18 @@ class Session:
         executors = self._executors
         if executors is not None:
             _attempt(self._log, "ending the executors", lambda: executors.close(until))
+
+    def _run_hook(self, what: str, hook: Callable[[], object]) -> None:
+        made = hook()
+        if hasattr(made, "__await__"):
+            from nylon_ring_py.lifespan import await_hook
+
+            await_hook(what, hook, made, self._loops)
+
+    def _leave_lifespans(self) -> None:
+        if self._lifespans is not None:
+            self._lifespans.leave()
+            self._lifespans = None
 
     def _leave(self) -> None:
         if self._importer is not None:

@@ -144,7 +144,7 @@ def location(function: Callable[..., Any]) -> str:
         ``file:line``, or the name of its type in angle brackets where it has no Python code.
     """
     found = f"<{type(function).__name__}>"
-    for step in _chain(function):
+    for step in chain(function):
         code = getattr(step, "__code__", None)
         if code is not None:
             found = f"{code.co_filename}:{code.co_firstlineno}"
@@ -188,7 +188,7 @@ def _inspected_shape(function: Callable[..., Any], subject: Subject) -> Shape:
     code_flags: int | None = None
     namespace: Mapping[str, object] = {}
     bound: set[str] = set()
-    for step in _chain(function):
+    for step in chain(function):
         code = getattr(step, "__code__", None)
         if code_flags is None:
             code_flags = code.co_flags if code is not None else None
@@ -208,7 +208,7 @@ def _inspected_shape(function: Callable[..., Any], subject: Subject) -> Shape:
     return Shape(parameters, variadic, code_flags or 0, returns, namespace)
 
 
-def _chain(function: Any) -> Iterator[Any]:
+def chain(function: Any) -> Iterator[Any]:
     """A callable and everything it is built from, the innermost last: partials, methods, decorators, __call__."""
     seen: list[object] = []
     while function is not None and not any(function is step for step in seen):

@@ -62,6 +62,10 @@ class StreamFullError(NylonRingError, RuntimeError):
     """A thread of the host's sent to a stream whose receiver has stopped reading; any other thread waits for room."""
 
 
+class ConfigError(NylonRingError, ValueError):
+    """A value of the plugin's configuration is wrong, missing, or has a name that is not known."""
+
+
 class PluginLookupError(NylonRingError, LookupError):
     """The module of a built plugin does not hold the Plugin object it was built for."""
 

@@ -44,8 +44,11 @@ if TYPE_CHECKING:
         DataHook,
         DuplexHandler,
         Hook,
+        Lifespan,
     )
+    from nylon_ring_py.lifespan import Context
     from nylon_ring_py.response import Payload
+    from nylon_ring_py.stats import Stats
 
 
 class Plugin:
@@ -118,6 +121,7 @@ class Plugin:
         if executor is not None:
             _check_executor(executor)
         self._entries: dict[str, Entry] = {}
+        self._lifespans: list[Callable[..., Any]] = []
         self._init_hooks: list[Callable[[], object]] = []
         self._shutdown_hooks: list[Callable[[], object]] = []
         self._stream_data: Callable[[int, bytes], object] | None = None
@@ -146,8 +150,32 @@ class Plugin:
 
     @property
     def config(self) -> Any:
-        """What the author passed as config."""
-        return self._settings.config
+        """What the author passed as config, and from the load on what was made of it; see docs/authoring.md,
+        Configuration. A test may assign what its handlers are to find.
+
+        Raises:
+            NotBoundError: it is a class, and no host has loaded the plugin, so its values have not been read.
+        """
+        value = self._settings.config
+        if isinstance(value, type):
+            from nylon_ring_py.config import check_read
+
+            check_read(value, self.name)
+        return value
+
+    @config.setter
+    def config(self, value: object) -> None:
+        self._settings.config = value
+
+    @property
+    def ctx(self) -> Context:
+        """Objects made once and shared by the handlers, as attributes: what lifespans yield, and what is set here."""
+        made: Context | None = self.__dict__.get("_ctx")
+        if made is None:
+            from nylon_ring_py.lifespan import Context
+
+            made = self.__dict__.setdefault("_ctx", Context())  # in one step: several threads may come first
+        return made
 
     if TYPE_CHECKING:
 
@@ -384,6 +412,35 @@ class Plugin:
         self._shutdown_hooks.append(function)
         return function
 
+    def lifespan(self, function: Lifespan) -> Lifespan:
+        """Register what is set up when a host has loaded the plugin, after the configuration is read and before the
+        on_init functions, and taken down after the on_shutdown functions; several in order, and back.
+
+        Args:
+            function: a generator function that yields once, async or not, or a function that returns a context
+                manager, asynchronous or not. It takes nothing, or the plugin. A mapping that it yields is put on
+                `ctx`, by name. If it raises before, the load fails.
+
+        Raises:
+            RegistrationError: it takes something else, or is a coroutine function.
+        """
+        from nylon_ring_py.lifespan import check_lifespan
+
+        check_lifespan(function)
+        self._check_open(Subject("lifespan", function))
+        self._lifespans.append(function)
+        return function
+
+    def stats(self) -> Stats:
+        """Counts and times of every entry since the load.
+
+        Raises:
+            NotBoundError: no host has loaded the plugin.
+        """
+        from nylon_ring_py.stats import read_stats
+
+        return read_stats(self._bound_instance("stats").stats())
+
     def send_result(self, sid: int, status: int | None = None, data: Payload | Response = None) -> bool:
         """Answer an open call, or send a frame of an open stream, from any thread.
 
@@ -435,11 +492,28 @@ class Plugin:
 
     def _unbind(self) -> None:
         self._instance = None
+        if "_config_as_given" in self.__dict__:  # the next load reads it anew
+            self._settings.config = self.__dict__.pop("_config_as_given")
+
+    def _read_config(self, origin: str) -> None:
+        """Make `config` what the file beside `origin` and the environment say, where it is a class or a mapping."""
+        if self._settings.config is not None:
+            from nylon_ring_py.config import read_config
+
+            given = self._settings.config
+            self._settings.config = read_config(given, self.name, origin)
+            self.__dict__["_config_as_given"] = given
 
     def _needs_loop(self) -> bool:
-        """Whether anything here is a coroutine function."""
+        """Whether anything here runs on an event loop."""
         hooks = (*self._init_hooks, *self._shutdown_hooks)
-        return any(entry.flags & ASYNC for entry in self._entries.values()) or any(map(is_coroutine_function, hooks))
+        if any(entry.flags & ASYNC for entry in self._entries.values()) or any(map(is_coroutine_function, hooks)):
+            return True
+        if not self._lifespans:
+            return False
+        from nylon_ring_py.lifespan import may_be_asynchronous
+
+        return any(map(may_be_asynchronous, self._lifespans))
 
     def _bound_instance(self, method: str) -> Instance:
         if self._instance is None:

@@ -1,0 +1,192 @@
+"""What `Plugin.stats` gives: counts and times of every entry, as they were at one moment."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any
+
+BUCKETS = 40
+"""Of a histogram: bucket i counts times from 2**i nanoseconds up to 2**(i+1), so the last begins at nine minutes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """How long calls took, from the host's `handle` to the terminal reply.
+
+    `counts` are those of `BUCKETS` buckets, each reaching twice as far as the one before; `sum_s` is the time of all
+    calls together, in seconds.
+    """
+
+    counts: tuple[int, ...]
+    sum_s: float
+
+    @property
+    def count(self) -> int:
+        """How many calls."""
+        return sum(self.counts)
+
+    @property
+    def buckets(self) -> list[tuple[float, int]]:
+        """For every bucket its upper bound in seconds and how many calls took no longer: a cumulative count."""
+        return [(2.0 ** (i + 1) / 1e9, below) for i, below in enumerate(accumulate(self.counts))]
+
+    def quantile(self, q: float) -> float:
+        """A time that the share `q` of the calls stayed below, in seconds.
+
+        Inside a bucket the calls are taken to be spread evenly, so the answer is right to a factor of two at worst.
+
+        Args:
+            q: from 0 to 1.
+
+        Returns:
+            The time; NaN where there were no calls.
+
+        Raises:
+            ValueError: q is out of range.
+        """
+        if not 0.0 <= q <= 1.0:  # NaN fails this too
+            raise ValueError(f"q is {q}, but must be from 0 to 1")
+        wanted = q * self.count
+        below = 0
+        for i, count in enumerate(self.counts):
+            if count and below + count >= wanted:
+                share = max(wanted - below, 0.0) / count
+                return 2.0**i * (1.0 + share) / 1e9
+            below += count
+        return math.nan
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON can hold it: count, sum_s, the quantiles that are asked for most (null without calls), and the
+        buckets that are not empty, as pairs of upper bound in seconds and count.
+        """
+        bounds = [bound for bound, _ in self.buckets]
+        quantiles = {"p50_s": 0.5, "p90_s": 0.9, "p99_s": 0.99}
+        return {
+            "count": self.count,
+            "sum_s": self.sum_s,
+            **{name: self.quantile(q) if self.count else None for name, q in quantiles.items()},
+            "buckets": [[bound, count] for bound, count in zip(bounds, self.counts, strict=True) if count],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class EntryStats:
+    """Counts of one entry since the load, and how many there are now.
+
+    Attributes:
+        name: the entry's name.
+        calls: handlers that have begun.
+        errors: terminal replies other than OK and StreamEnd.
+        running: now: handlers that run, and coroutines and streams that are open.
+        queued: now: calls that wait for a worker.
+        queue_age_s: now: how long the oldest of them has waited, 0.0 without any.
+        refused: calls that were not taken because a queue or `max_pending` was full.
+        timeouts: calls answered at their `timeout_s`.
+        latency: from the host's `handle` to the terminal reply.
+    """
+
+    name: str
+    calls: int
+    errors: int
+    running: int
+    queued: int
+    queue_age_s: float
+    refused: int
+    timeouts: int
+    latency: Histogram
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON can hold it, under the names of the attributes."""
+        return {**_counts(self, _ENTRY_COUNTS), "latency": self.latency.to_dict()}
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """The sums over all entries; `queue_age_s` is the longest, and `latency` that of all calls."""
+
+    calls: int
+    errors: int
+    running: int
+    queued: int
+    queue_age_s: float
+    refused: int
+    timeouts: int
+    latency: Histogram
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON can hold it, under the names of the attributes."""
+        return {**_counts(self, _ENTRY_COUNTS[1:]), "latency": self.latency.to_dict()}
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """A plugin's counts.
+
+    Attributes:
+        entries: by name, in the order of registration.
+        late_replies: replies that came after their call had ended, and were dropped.
+        frames_dropped: frames that a stream could not send any more, since it had ended.
+        workers: worker threads there are now.
+    """
+
+    entries: dict[str, EntryStats]
+    late_replies: int
+    frames_dropped: int
+    workers: int
+
+    @property
+    def totals(self) -> Totals:
+        """The sums over all entries."""
+        every = list(self.entries.values())
+        columns = zip(*(each.latency.counts for each in every), strict=True)
+        return Totals(
+            calls=sum(each.calls for each in every),
+            errors=sum(each.errors for each in every),
+            running=sum(each.running for each in every),
+            queued=sum(each.queued for each in every),
+            queue_age_s=max((each.queue_age_s for each in every), default=0.0),
+            refused=sum(each.refused for each in every),
+            timeouts=sum(each.timeouts for each in every),
+            latency=Histogram(
+                tuple(map(sum, columns)) or (0,) * BUCKETS, math.fsum(each.latency.sum_s for each in every)
+            ),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON can hold it, under the names of the attributes."""
+        return {
+            "entries": {name: entry.to_dict() for name, entry in self.entries.items()},
+            "totals": self.totals.to_dict(),
+            **_counts(self, ("late_replies", "frames_dropped", "workers")),
+        }
+
+
+_ENTRY_COUNTS = ("name", "calls", "errors", "running", "queued", "queue_age_s", "refused", "timeouts")
+
+
+def read_stats(core: Mapping[str, Any]) -> Stats:
+    """Make `Stats` of what the core tells.
+
+    Args:
+        core: what `Instance.stats` gave.
+    """
+    return Stats(
+        entries={each["name"]: _entry_stats(each) for each in core["entries"]},
+        late_replies=core["late_replies"],
+        frames_dropped=core["frames_dropped"],
+        workers=core["workers"],
+    )
+
+
+def _entry_stats(core: Mapping[str, Any]) -> EntryStats:
+    counts: tuple[int, ...] = tuple(core["latency"])
+    if len(counts) != BUCKETS:
+        raise RuntimeError(f"the core gives {len(counts)} buckets of latency, and not {BUCKETS}: install one version")
+    return EntryStats(**{name: core[name] for name in _ENTRY_COUNTS}, latency=Histogram(counts, core["latency_sum_s"]))
+
+
+def _counts(stats: object, names: Sequence[str]) -> dict[str, Any]:
+    return {name: getattr(stats, name) for name in names}
