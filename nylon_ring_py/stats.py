@@ -104,24 +104,6 @@ class EntryStats:
 
 
 @dataclass(frozen=True, slots=True)
-class Totals:
-    """The sums over all entries; `queue_age_s` is the longest, and `latency` that of all calls."""
-
-    calls: int
-    errors: int
-    running: int
-    queued: int
-    queue_age_s: float
-    refused: int
-    timeouts: int
-    latency: Histogram
-
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON can hold it, under the names of the attributes."""
-        return {**_counts(self, _ENTRY_COUNTS[1:]), "latency": self.latency.to_dict()}
-
-
-@dataclass(frozen=True, slots=True)
 class Stats:
     """A plugin's counts.
 
@@ -138,33 +120,21 @@ class Stats:
     workers: int
 
     @property
-    def totals(self) -> Totals:
-        """The sums over all entries."""
-        every = list(self.entries.values())
-        columns = zip(*(each.latency.counts for each in every), strict=True)
-        return Totals(
-            calls=sum(each.calls for each in every),
-            errors=sum(each.errors for each in every),
-            running=sum(each.running for each in every),
-            queued=sum(each.queued for each in every),
-            queue_age_s=max((each.queue_age_s for each in every), default=0.0),
-            refused=sum(each.refused for each in every),
-            timeouts=sum(each.timeouts for each in every),
-            latency=Histogram(
-                tuple(map(sum, columns)) or (0,) * BUCKETS, math.fsum(each.latency.sum_s for each in every)
-            ),
-        )
+    def totals(self) -> EntryStats:
+        """All entries as one, whose name is empty: the sums, and of `queue_age_s` the longest."""
+        return _sum("", list(self.entries.values()))
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON can hold it, under the names of the attributes."""
         return {
             "entries": {name: entry.to_dict() for name, entry in self.entries.items()},
             "totals": self.totals.to_dict(),
-            **_counts(self, ("late_replies", "frames_dropped", "workers")),
+            **_counts(self, _COUNTS),
         }
 
 
 _ENTRY_COUNTS = ("name", "calls", "errors", "running", "queued", "queue_age_s", "refused", "timeouts")
+_COUNTS = ("late_replies", "frames_dropped", "workers")
 
 
 def read_stats(core: Mapping[str, Any]) -> Stats:
@@ -173,11 +143,38 @@ def read_stats(core: Mapping[str, Any]) -> Stats:
     Args:
         core: what `Instance.stats` gave.
     """
-    return Stats(
-        entries={each["name"]: _entry_stats(each) for each in core["entries"]},
-        late_replies=core["late_replies"],
-        frames_dropped=core["frames_dropped"],
-        workers=core["workers"],
+    entries = {each["name"]: _entry_stats(each) for each in core["entries"]}
+    return Stats(entries, **{name: core[name] for name in _COUNTS})
+
+
+def merge(parts: Sequence[Stats]) -> Stats:
+    """Add up the statistics of several loads of one plugin.
+
+    Args:
+        parts: one or more.
+
+    Returns:
+        The sums; entries are the same where their names are.
+    """
+    names = dict.fromkeys(name for part in parts for name in part.entries)
+    entries = {name: _sum(name, [part.entries[name] for part in parts if name in part.entries]) for name in names}
+    return Stats(entries, **{name: sum(getattr(part, name) for part in parts) for name in _COUNTS})
+
+
+def _sum(name: str, entries: Sequence[EntryStats]) -> EntryStats:
+    columns = zip(*(each.latency.counts for each in entries), strict=True)
+    return EntryStats(
+        name=name,
+        calls=sum(each.calls for each in entries),
+        errors=sum(each.errors for each in entries),
+        running=sum(each.running for each in entries),
+        queued=sum(each.queued for each in entries),
+        queue_age_s=max((each.queue_age_s for each in entries), default=0.0),
+        refused=sum(each.refused for each in entries),
+        timeouts=sum(each.timeouts for each in entries),
+        latency=Histogram(
+            tuple(map(sum, columns)) or (0,) * BUCKETS, math.fsum(each.latency.sum_s for each in entries)
+        ),
     )
 
 
