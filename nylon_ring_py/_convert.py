@@ -116,7 +116,7 @@ def to_type(value: Any, annotation: Any, path: Path) -> Any:
         return _structure(value, shape, path)
     if shape is float and type(value) is int:
         return float(value)
-    if not isinstance(shape, type):
+    if not isinstance(shape, type) or typing.get_origin(annotation) is not None:
         raise Mismatch(path, f"its type {annotation!r} is not served: use a msgspec.Struct or a pydantic model")
     # type() and not isinstance: True is no number, and a time of day no day
     if type(value) is shape or (isinstance(value, shape) and not isinstance(value, (bool, datetime.datetime))):

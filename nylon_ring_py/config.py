@@ -20,8 +20,8 @@ FILE_VARIABLE = "NYLON_RING_CONFIG_"
 
 
 def environment_name(name: str) -> str:
-    """A name as environment variables have it: upper-case, and ``_`` for all but ASCII letters and digits."""
-    return "".join(each if each.isascii() and each.isalnum() else "_" for each in name.upper())
+    """A name as environment variables have it: ASCII letters upper-case, and ``_`` for all but them and digits."""
+    return "".join(each.upper() if each.isascii() and each.isalnum() else "_" for each in name)
 
 
 def check_read(config: type, plugin_name: str) -> None:

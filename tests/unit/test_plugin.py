@@ -428,14 +428,6 @@ def test_a_wrong_hook_is_refused(plugin: Plugin, hook: str, function: Any, reaso
     assert str(caught.value).startswith(_line(function))
 
 
-@pytest.mark.parametrize("hook", ["on_init", "on_shutdown"])
-def test_an_async_hook_comes_later(plugin: Plugin, hook: str) -> None:
-    async def later() -> None: ...
-
-    with pytest.raises(NotSupportedYetError, match="async def comes in a later version"):
-        getattr(plugin, hook)(later)
-
-
 @pytest.mark.parametrize(("hook", "function"), [("stream_data", lambda sid, data: None), ("stream_close", lambda s: 0)])
 def test_a_plugin_has_one_function_per_stream_event(plugin: Plugin, hook: str, function: Any) -> None:
     getattr(plugin, hook)(function)
