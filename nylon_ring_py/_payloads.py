@@ -192,6 +192,8 @@ def _parts(annotation: object, seen: list[object]) -> Iterator[object]:
     yield annotation
     if isinstance(annotation, type) and not isinstance(annotation, GenericAlias):
         return
+    if getattr(getattr(annotation, "__origin__", None), "__name__", None) == "Callable":
+        return  # what a function takes is none of the function
     for name in ("__origin__", "__supertype__", "__value__"):
         part = getattr(annotation, name, None)
         if part is not None:

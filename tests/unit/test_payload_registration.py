@@ -69,7 +69,10 @@ class OldModel(pydantic.v1.BaseModel):
 def _old(order: OldModel) -> None: ...
 
 
-def _unfit(order: Callable[[Struct], None]) -> None: ...
+def _unfit(order: list[Struct] | set[int]) -> None: ...
+
+
+def _function(req: Request, order: Callable[[Struct], None]) -> None: ...
 
 
 def _mixed(order: Struct | Model) -> None: ...
@@ -99,7 +102,8 @@ def _incomplete(order: _Incomplete) -> None: ...
         (_plain, {"codec": "xml"}, "codec= is \"json\" or \"msgpack\", not 'xml'"),
         (_plain, {"codec": []}, "codec= is \"json\" or \"msgpack\", not []"),
         (_old, {}, "order cannot be decoded into OldModel: it is a model of pydantic 1"),
-        (_unfit, {}, "order cannot be decoded into Callable[[Struct], NoneType]: Type "),
+        (_unfit, {}, "order cannot be decoded into list[Struct] | set[int]: Type unions may not"),
+        (_function, {}, "nothing fills order: a handler takes the request"),
         (_mixed, {}, "order cannot be decoded into Struct | Model: "),
         (_incomplete, {}, "order cannot be decoded into _Incomplete: name '_NoSuchType' is not defined"),
     ],
