@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterator
     from types import ModuleType
-    from typing import Literal, NoReturn
+    from typing import Literal
 
     from nylon_ring_py.host import Host
     from nylon_ring_py.plugin import Plugin
@@ -114,15 +114,15 @@ def host(request: pytest.FixtureRequest, nylon_ring_build: BuildPlugin) -> Itera
 
     wanted = _Wanted(request)
     if wanted.clock != "real":
-        _give_up("time cannot be moved by hand in a built plugin: use the fixture fake_host with clock='manual'")
+        raise _failure("time cannot be moved by hand in a built plugin: use the fixture fake_host with clock='manual'")
     try:
         from nylon_ring_py.host import Host
     except MissingDependencyError as error:
-        _give_up(f"{error}. (The fixture fake_host does without.)")
+        raise _failure(f"{error}. (The fixture fake_host does without.)") from None
     try:
         file = nylon_ring_build(wanted.text)
     except BuildError as error:
-        _give_up(f"{wanted.text} cannot be built: {error}")
+        raise _failure(f"{wanted.text} cannot be built: {error}") from None
     more = {} if wanted.capacity is None else {"stream_capacity": wanted.capacity}
     with Host.load(file, abi=wanted.abi, **more) as loaded:
         yield loaded
@@ -142,14 +142,16 @@ class _Wanted:
         source = self._source(marker, request.config)
         options = {"abi": "v1", "capacity": None, "clock": "real", **(marker.kwargs if marker is not None else {})}
         if options.keys() != {"abi", "capacity", "clock"}:
-            _give_up(f"@pytest.mark.{_NAME} takes a source, and abi=, capacity= and clock=; not {marker.kwargs!r}")
+            raise _failure(
+                f"@pytest.mark.{_NAME} takes a source, abi=, capacity= and clock=; not {marker.kwargs!r}"
+            )
         self.abi, self.capacity, self.clock = options["abi"], options["capacity"], options["clock"]
         path, self.object_name = split_object(source)
         folders = [request.config.rootpath] if marker is None else [request.path.parent, request.config.rootpath]
         found = [folder / path for folder in folders if (folder / path).exists()]
         if not found:
             tried = " and ".join(str(folder / path) for folder in dict.fromkeys(folders))
-            _give_up(f"there is no plugin {source!r}: looked for {tried}")
+            raise _failure(f"there is no plugin {source!r}: looked for {tried}")
         self.source = found[0].resolve()
         self.text = f"{self.source}:{self.object_name}" if self.object_name else str(self.source)
 
@@ -157,11 +159,11 @@ class _Wanted:
     def _source(marker: pytest.Mark | None, config: pytest.Config) -> str:
         if marker is not None:
             if len(marker.args) != 1 or not isinstance(marker.args[0], str | Path):
-                _give_up(f"@pytest.mark.{_NAME} takes one source, FILE_OR_PACKAGE[:OBJECT]; not {marker.args!r}")
+                raise _failure(f"@pytest.mark.{_NAME} takes one source, FILE_OR_PACKAGE[:OBJECT]; not {marker.args!r}")
             return str(marker.args[0])
         source = str(config.getini(_NAME))
         if not source:
-            _give_up(
+            raise _failure(
                 f"which plugin? Mark the test with @pytest.mark.{_NAME}('FILE_OR_PACKAGE[:OBJECT]'), or set the ini "
                 f"option {_NAME} for all tests"
             )
@@ -175,7 +177,7 @@ def _import_plugin(wanted: _Wanted) -> Plugin:
     try:
         return find_plugin(_import_source(wanted.source), wanted.object_name, str(wanted.source))[1]
     except BuildError as error:
-        _give_up(str(error))
+        raise _failure(str(error)) from None
 
 
 def _import_source(source: Path) -> ModuleType:
@@ -190,7 +192,7 @@ def _import_source(source: Path) -> ModuleType:
             return module
     other = sys.modules.get(source.stem)
     if other is not None:
-        _give_up(
+        raise _failure(
             f"{source} cannot be imported: another module {source.stem!r} is there already, from "
             f"{getattr(other, '__file__', 'nowhere')}"
         )
@@ -199,9 +201,9 @@ def _import_source(source: Path) -> ModuleType:
         importlib.invalidate_caches()
     module = importlib.import_module(source.stem)
     if Path(module.__file__ or "") != file:
-        _give_up(f"{source} cannot be imported: import {source.stem} finds {module.__file__}")
+        raise _failure(f"{source} cannot be imported: import {source.stem} finds {module.__file__}")
     return module
 
 
-def _give_up(reason: str) -> NoReturn:
-    pytest.fail(f"nylon-ring: {reason}", pytrace=False)
+def _failure(reason: str) -> BaseException:
+    return pytest.fail.Exception(f"nylon-ring: {reason}", pytrace=False)
