@@ -96,20 +96,17 @@ def encoder_of(codec: str, libraries: set[str]) -> Callable[[Any], bytes]:
         from nylon_ring_py import _msgpack as module  # type: ignore[no-redef]
 
         title = "MessagePack"
-    failures: tuple[type[Exception], ...] = (TypeError, ValueError, OverflowError, RecursionError)
     if "msgspec" in libraries:
         from nylon_ring_py._typed import find_msgspec
 
-        msgspec = find_msgspec("a result of such a type")
-        failures += (msgspec.MsgspecError,)
-        write = module.msgspec_encoder(msgspec)
+        write = module.msgspec_encoder(find_msgspec("a result of such a type"))
     else:
         write = module.encoder()
 
     def encode(value: object) -> bytes:
         try:
             return write(value)
-        except failures as error:
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
             reason = error if error.__cause__ is None else error.__cause__
             raise TypeError(f"this {type(value).__name__} cannot be encoded as {title}: {reason}") from error
 
