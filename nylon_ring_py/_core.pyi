@@ -240,8 +240,6 @@ class Instance:
     @property
     def late_replies(self) -> int:
         """How many replies came after their call had ended, and were dropped."""
-    def stats(self) -> dict[str, Any]:
-        """Counts of every entry, and of the instance; `nylon_ring_py.stats` has what they mean."""
     def state_set(self, sid: int, key: str, value: bytes) -> None:
         """Keep a value until the terminal reply.
 

@@ -439,7 +439,7 @@ class Plugin:
         """
         from nylon_ring_py.stats import read_stats
 
-        return read_stats(self._bound_instance("stats").stats())
+        return read_stats(self._bound_instance("stats").stats(), self._entries)
 
     def send_result(self, sid: int, status: int | None = None, data: Payload | Response = None) -> bool:
         """Answer an open call, or send a frame of an open stream, from any thread.

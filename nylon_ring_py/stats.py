@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
@@ -17,7 +17,8 @@ class Histogram:
     """How long calls took, from the host's `handle` to the terminal reply.
 
     `counts` are those of `BUCKETS` buckets, each reaching twice as far as the one before; `sum_s` is the time of all
-    calls together, in seconds.
+    calls together, in seconds. Of an entry that is called often not every call is timed: those that are stand for the
+    others.
     """
 
     counts: tuple[int, ...]
@@ -137,14 +138,15 @@ _ENTRY_COUNTS = ("name", "calls", "errors", "running", "queued", "queue_age_s", 
 _COUNTS = ("late_replies", "frames_dropped", "workers")
 
 
-def read_stats(core: Mapping[str, Any]) -> Stats:
+def read_stats(core: Mapping[str, Any], order: Iterable[str]) -> Stats:
     """Make `Stats` of what the core tells.
 
     Args:
         core: what `Instance.stats` gave.
+        order: the names of its entries.
     """
-    entries = {each["name"]: _entry_stats(each) for each in core["entries"]}
-    return Stats(entries, **{name: core[name] for name in _COUNTS})
+    found = {each["name"]: _entry_stats(each) for each in core["entries"]}
+    return Stats({name: found[name] for name in order}, **{name: core[name] for name in _COUNTS})
 
 
 def merge(parts: Sequence[Stats]) -> Stats:

@@ -1,4 +1,4 @@
-"""Configuration: what each kind of class makes of defaults, a file and the environment, and how wrong values are told."""
+"""Configuration: what every kind of class makes of defaults, a file and the environment, and what wrong values say."""
 
 from __future__ import annotations
 
@@ -258,7 +258,7 @@ def test_a_wrong_value_of_the_file_is_told(files: _Files, config: Any) -> None:
 
 
 def test_a_wrong_variable_is_told(files: _Files, config: Any) -> None:
-    with pytest.raises(ConfigError, match="^ORDERS_DATABASE__PORT='x': expected a whole number$"):
+    with pytest.raises(ConfigError, match=r"^ORDERS_DATABASE__PORT='x': expected a whole number$"):
         files.read(config, ORDERS_DSN="d", ORDERS_DATABASE__PORT="x")
 
 
@@ -312,9 +312,9 @@ def test_constraints_of_the_libraries_are_told_with_the_source(files: _Files) ->
     class BoundedModel(pydantic.BaseModel):
         size: int = pydantic.Field(1, ge=1, validation_alias="Size")
 
-    with pytest.raises(ConfigError, match="^ORDERS_SIZE='0': expected `int` >= 1$"):
+    with pytest.raises(ConfigError, match=r"^ORDERS_SIZE='0': expected `int` >= 1$"):
         files.read(Bounded, ORDERS_SIZE="0")
-    with pytest.raises(ConfigError, match="^ORDERS_SIZE='0': Input should be greater than or equal to 1$"):
+    with pytest.raises(ConfigError, match=r"^ORDERS_SIZE='0': Input should be greater than or equal to 1$"):
         files.read(BoundedModel, ORDERS_SIZE="0")
 
 
@@ -328,7 +328,7 @@ def test_a_class_may_refuse_its_values(files: _Files) -> None:
             if self.low > self.high:
                 raise ValueError("low is above high")
 
-    with pytest.raises(ConfigError, match="^the configuration: Picky refuses it: low is above high$") as raised:
+    with pytest.raises(ConfigError, match=r"^the configuration: Picky refuses it: low is above high$") as raised:
         files.read(Picky, "low = 2")
     assert isinstance(raised.value.__cause__, ValueError)
 
@@ -392,7 +392,7 @@ TYPES: list[tuple[Any, str, Any]] = [
     (dict[str, int], '{"a": 1}', {"a": 1}),
     (int | None, "", None),
     (int | None, "5", 5),
-    (Optional[Path], "p", Path("p")),
+    (Optional[Path], "p", Path("p")),  # noqa: UP045  # the other way to write it
     (int | str, "5", 5),
     (str | int, "x", "x"),
     (bool | None, "true", True),
