@@ -1,5 +1,6 @@
 """The C extension: requests, callbacks and loaded plugins. It dispatches calls to handlers and carries replies out."""
 
+from asyncio import AbstractEventLoop
 from collections.abc import Awaitable, Iterable
 from typing import Any, Final, Self, final
 
@@ -292,6 +293,8 @@ class FakeHost:
             ValueError: backwards.
             RuntimeError: it does not stand.
         """
+    def event_loops(self) -> list[AbstractEventLoop]:
+        """The plugin's event loops that run."""
     def close(self) -> None:
         """Shut the plugin down. A second call does nothing."""
     @property

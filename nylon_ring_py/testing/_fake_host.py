@@ -69,8 +69,10 @@ class BaseFakeHost:
     def advance(self, seconds: float) -> None:
         """Move the time that stands: everything due by then happens, on the threads where it always does.
 
-        Time jumps: what happens at once sees the new time, and what it puts off counts from there. Await what you
-        expect, by `call`, `recv` or `settle`.
+        Coroutines first finish the steps that are at hand, then time jumps, then they run as far as they come: who was
+        about to sleep sleeps before the jump, and what was due has happened. Of the rest (a deadline that answers a
+        call) await what you expect, by `call`, `recv` or `settle`. Whoever is woken sees the new time, and what he
+        puts off counts from there: ten ticks of a second are ten jumps.
 
         Args:
             seconds: how far, not negative.
@@ -79,7 +81,7 @@ class BaseFakeHost:
             RuntimeError: time runs by itself: the host was not made with ``clock="manual"``, or is closed.
             ValueError: backwards.
         """
-        self._instance.core.advance(seconds)
+        self._instance.advance(seconds)
 
     def _finish(self, error: BaseException | None) -> None:
         """Check the promise; an error of the test's own stands over what is found, which becomes a note of it."""

@@ -17,6 +17,7 @@ from nylon_ring_py.host.errors import HostClosedError, HostError, RefusedError
 from nylon_ring_py.host.reply import Reply
 from nylon_ring_py.plugin import Plugin
 from nylon_ring_py.testing._ledger import Ledger
+from nylon_ring_py.testing._time import run_out
 
 if TYPE_CHECKING:
     from typing import TypeVar
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 Abi: TypeAlias = Literal["v1", "v2"]
 Clock: TypeAlias = Literal["real", "manual"]
 CoreRequest: TypeAlias = tuple[bytes, bytes, bytes, tuple[tuple[bytes, bytes], ...]]
-
-_STREAMS = _core.GENERATOR | _core.STREAM | _core.DUPLEX
 
 
 class FakeInstance:
@@ -46,6 +45,8 @@ class FakeInstance:
                 if abi == "v1"
                 else f"capacity is 1 to {2**32 - 1} frames, not {capacity!r}"
             )
+        if clock == "manual" and plugin._settings.event_loop != "asyncio":
+            raise ValueError(f"{plugin._settings.event_loop} keeps its own time: clock='manual' is for asyncio's loop")
         self.path = f"plugin {plugin.name!r}"  # what messages of a Host call by its file
         self.plugin = plugin
         self.abi: Abi = abi
@@ -66,7 +67,7 @@ class FakeInstance:
     def is_stream(self, entry: str) -> bool:
         """Whether the plugin has an entry of this name that is a stream."""
         found = self.plugin.entries.get(entry)
-        return found is not None and bool(found.flags & _STREAMS)
+        return found is not None and found.kind == "stream"
 
     def request(self, method: Text, path: Text, query: Text, headers: Headers) -> CoreRequest | None:
         """A request as the core wants it; None in v2, which carries none."""
@@ -124,6 +125,15 @@ class FakeInstance:
         status = self.core.stream_close(sid)
         if status != OK:
             raise RefusedError(f"the close of stream {sid} of {self.path}", status)
+
+    def advance(self, seconds: float) -> None:
+        """See `FakeHost.advance`."""
+        loops = self.core.event_loops()
+        for loop in loops:
+            run_out(loop)
+        self.core.advance(seconds)
+        for loop in loops:
+            run_out(loop)
 
     # ---- calls that end early ----
 

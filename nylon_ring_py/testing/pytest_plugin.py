@@ -142,9 +142,7 @@ class _Wanted:
         source = self._source(marker, request.config)
         options = {"abi": "v1", "capacity": None, "clock": "real", **(marker.kwargs if marker is not None else {})}
         if options.keys() != {"abi", "capacity", "clock"}:
-            raise _failure(
-                f"@pytest.mark.{_NAME} takes a source, abi=, capacity= and clock=; not {marker.kwargs!r}"
-            )
+            raise _failure(f"@pytest.mark.{_NAME} takes a source, abi=, capacity= and clock=; not {marker.kwargs!r}")
         self.abi, self.capacity, self.clock = options["abi"], options["capacity"], options["clock"]
         path, self.object_name = split_object(source)
         folders = [request.config.rootpath] if marker is None else [request.path.parent, request.config.rootpath]

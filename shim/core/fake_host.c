@@ -322,6 +322,19 @@ static PyObject *method_advance(PyObject *object, PyObject *args) {
     Py_RETURN_NONE;
 }
 
+static PyObject *method_event_loops(PyObject *object, PyObject *ignored) {
+    (void)ignored;
+    const nrpy_instance *instance = host_in(object)->instance;
+    PyObject *list = PyList_New(0);
+    for (unsigned i = 0; list != NULL && i < instance->loop_count; i++) {
+        PyObject *event_loop = instance->loops[i].event_loop; /* Borrowed reference */
+        if (event_loop != NULL && PyList_Append(list, event_loop) != 0) {
+            Py_CLEAR(list);
+        }
+    }
+    return list;
+}
+
 static PyObject *get_refused_frames(PyObject *object, void *closure) {
     (void)closure;
     return PyLong_FromUnsignedLongLong(nrpy_mailbox_refusals(host_in(object)->mailbox));
@@ -335,6 +348,7 @@ static PyMethodDef methods[] = {
     {"read", method_read, METH_VARARGS, "read(sid)"},
     {"drop", method_drop, METH_VARARGS, "drop(sid)"},
     {"advance", method_advance, METH_VARARGS, "advance(seconds)"},
+    {"event_loops", method_event_loops, METH_NOARGS, "event_loops() -> list[asyncio.AbstractEventLoop]"},
     {"close", method_close, METH_NOARGS, "close()"},
     {NULL, NULL, 0, NULL},
 };

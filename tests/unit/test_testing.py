@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from nylon_ring_py import Callback, HandlerError, Plugin, Request, Response, Status, _core
+from nylon_ring_py import Callback, HandlerError, Plugin, Request, Response, Status
 from nylon_ring_py.host.reply import Reply
 from nylon_ring_py.testing import (
     AsyncFakeHost,
@@ -27,7 +27,6 @@ from nylon_ring_py.testing import (
     RefusedError,
 )
 from nylon_ring_py.testing._instance import Abi
-from nylon_ring_py.testing._ledger import Ledger
 
 WAIT_S = 30.0
 both_abis = pytest.mark.parametrize("abi", ["v1", "v2"])
@@ -374,64 +373,7 @@ def test_who_takes_the_first_frame_of_a_stream_wants_no_other(plugin: Plugin) ->
         assert closed.wait(WAIT_S)
 
 
-# ---- the promise ----
-
-
-def ledger_with(*statuses: Status, is_stream: bool = False) -> Ledger:
-    ledger = Ledger()
-    ledger.begin(1, "entry", is_stream)
-    for status in statuses:
-        ledger.reply(1, Reply(b"data", status))
-    return ledger
-
-
-def test_a_kept_promise() -> None:
-    ledger_with(Status.OK).check()
-    ledger_with(Status.ERR).check()
-    ledger_with(Status.OK, Status.OK, Status.STREAM_END, is_stream=True).check()
-    refused = ledger_with()
-    refused.refuse(1, Status.INVALID)
-    refused.check()
-    dropped = ledger_with(Status.OK, is_stream=True)
-    dropped.drop(1)
-    dropped.check()
-
-
-@pytest.mark.parametrize(
-    ("ledger", "message"),
-    [
-        (ledger_with(), r"sid 1 \(entry 'entry'\) was taken, and its terminal reply is lost; it got nothing"),
-        (ledger_with(Status.OK, is_stream=True), r"its terminal reply is lost; it got status|Status\.OK b'data'"),
-        (ledger_with(Status.OK, Status.ERR), r"ended with Status\.OK b'data', and then got Status\.ERR b'data'"),
-        (
-            ledger_with(Status.STREAM_END, *[Status.OK] * 5, is_stream=True),
-            r"ended with Status\.STREAM_END b'data', and then got (Status\.OK b'data'(, )?){3} and 2 more",
-        ),
-    ],
-)
-def test_a_broken_promise(ledger: Ledger, message: str) -> None:
-    with pytest.raises(PromiseBroken, match=message) as caught:
-        ledger.check()
-    assert isinstance(caught.value, AssertionError)
-
-
-def test_an_answer_that_nobody_may_send() -> None:
-    refused = ledger_with(Status.OK)
-    refused.refuse(1, Status.ERR)
-    with pytest.raises(PromiseBroken, match=r"was refused with Status\.ERR, and got Status\.OK b'data'"):
-        refused.check()
-    stranger = Ledger()
-    stranger.reply(5, Reply(bytes(100)))
-    with pytest.raises(PromiseBroken, match="sid 5, which no call has, got"):
-        stranger.check()
-
-
-def test_many_broken_calls_are_counted() -> None:
-    ledger = Ledger()
-    for sid in range(25):
-        ledger.begin(sid, "entry", False)
-    with pytest.raises(PromiseBroken, match="… and 15 more"):
-        ledger.check()
+# ---- the promise; the rest of it is in test_testing_promise.py ----
 
 
 def test_a_host_that_lost_a_reply_says_so_when_it_is_left(plugin: Plugin) -> None:
@@ -495,42 +437,6 @@ def test_another_thread_than_the_loop_s(plugin: Plugin) -> None:
                 await asyncio.to_thread(asyncio.run, host.call("echo"))
 
     asyncio.run(run())
-
-
-# ---- time by hand ----
-
-
-def test_time_that_stands(plugin: Plugin) -> None:
-    with FakeHost(plugin, clock="manual") as host:
-        start = _core.clock()
-        host.call("echo")
-        assert _core.clock() == start
-        host.advance(1.5)
-        host.advance(0)
-        assert _core.clock() == pytest.approx(start + 1.5, abs=1e-6)
-        with pytest.raises(ValueError, match="0 to 1e9 seconds"):
-            host.advance(-1)
-        with pytest.raises(RuntimeError, match="whose time stands"):
-            FakeHost(Plugin("other"))
-        with FakeHost(Plugin("other"), clock="manual") as other:
-            other.advance(1)
-        assert _core.clock() == pytest.approx(start + 2.5, abs=1e-6)
-    with pytest.raises(RuntimeError, match="time runs by itself"):
-        host.advance(1)
-    assert _core.clock() < start + 2.5
-    with FakeHost(plugin) as host:
-        with pytest.raises(RuntimeError, match="time runs by itself"):
-            host.advance(1)
-        with pytest.raises(RuntimeError, match="whose time runs by itself"):
-            FakeHost(Plugin("other"), clock="manual")
-
-
-def test_a_reader_needs_no_time(plugin: Plugin) -> None:
-    """Frames that found no room are sent again by a timer; where time stands, the reader fetches them."""
-    with FakeHost(plugin, abi="v2", capacity=1, clock="manual") as host:
-        assert len(list(host.call_stream("feed", b"300"))) == 301
-        assert host.refused_frames > 0
-        assert host.call_stream("feed", b"300").recv(WAIT_S) == Reply(b"0")
 
 
 # ---- in a plain interpreter ----
