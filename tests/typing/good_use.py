@@ -1,11 +1,15 @@
 """What authors write and a type checker must accept. Checked by `mypy --strict`, never run."""
 
 from collections.abc import Generator, Iterator
+from pathlib import Path
 from typing import assert_type
 
 from nylon_ring_py import Callback, HandlerError, Plugin, Request, Response, Status, Stream, define_plugin
+from nylon_ring_py.host import Host
 from nylon_ring_py.request import Args, Headers
 from nylon_ring_py.state import State
+from nylon_ring_py.testing import AsyncFakeHost, BuildPlugin, FakeHost, RecordedCall, Reply
+from nylon_ring_py.testing import Stream as FrameStream
 
 plugin = Plugin("typed", version="1.0.0", workers=4, max_pending=100, shutdown_timeout_s=2)
 
@@ -130,3 +134,26 @@ made = define_plugin(
     stream_handlers={"data": data, "close": close},
 )
 assert_type(made, Plugin)
+
+
+def test_author(fake_host: FakeHost, host: Host, nylon_ring_plugin: Plugin, nylon_ring_build: BuildPlugin) -> None:
+    assert_type(fake_host.call("unary", "body", path="/", headers={"a": b"b"}, timeout_s=1), Reply)
+    assert_type(fake_host.call_raw("echo", b"x").data, bytes)
+    assert_type(fake_host.call_stream("feed"), FrameStream)
+    assert_type([frame.text for frame in fake_host.call_stream("feed")], list[str])
+    assert_type(fake_host.calls, list[RecordedCall])
+    assert_type(fake_host.calls[0].refused, Status | None)
+    assert_type(fake_host.replies, list[tuple[int, Reply]])
+    fake_host.advance(1)
+    fake_host.settle()
+    assert_type(host.call("unary"), Reply)
+    assert_type(nylon_ring_build("orders.py", abi="v1-raw"), Path)
+    with FakeHost(nylon_ring_plugin, abi="v2", capacity=2, clock="manual") as other:
+        assert_type(other, FakeHost)
+
+
+async def test_author_async(nylon_ring_plugin: Plugin) -> None:
+    async with AsyncFakeHost(nylon_ring_plugin) as fake_host:
+        assert_type(await fake_host.call("unary"), Reply)
+        assert_type([frame.text async for frame in await fake_host.call_stream("feed")], list[str])
+        await fake_host.settle()

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from nylon_ring_py import Callback, HandlerError, Plugin, Request, Response, Status
+from nylon_ring_py.testing import FakeHost
 
 plugin = Plugin("wrong", workers="4")  # type: ignore[arg-type]
 
@@ -82,3 +83,9 @@ def answers(req: Request, callback: Callback) -> None:
     req.state.set("k", 5)  # type: ignore[arg-type]
     plugin.send_result("7", Status.OK)  # type: ignore[arg-type]
     plugin.entries["x"] = None  # type: ignore[index]
+
+
+FakeHost("wrong.py")  # type: ignore[arg-type]
+FakeHost(plugin, abi="v1-raw")  # type: ignore[arg-type]
+FakeHost(plugin).call("unary", 5)  # type: ignore[arg-type]
+FakeHost(plugin).call("unary").data.encode()  # type: ignore[attr-defined]
