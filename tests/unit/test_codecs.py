@@ -79,13 +79,31 @@ def test_what_cannot_be_encoded_is_a_type_error(codec: str, value: Any) -> None:
         called(lambda req: value, codec=codec)(Request())
 
 
-@pytest.mark.parametrize("value", [object(), "\ud800", 1j, {(1, 2): 3}], ids=repr)
-def test_what_msgspec_cannot_encode_is_a_type_error_too(value: Any) -> None:
+@pytest.mark.parametrize(
+    ("codec", "value"),
+    [
+        ("json", object()),
+        ("json", "\ud800"),
+        ("json", {(1, 2): 3}),
+        ("msgpack", 1j),
+        ("msgpack", "\ud800"),
+        ("msgpack", 2**70),
+    ],
+    ids=repr,
+)
+def test_what_msgspec_cannot_encode_is_a_type_error_too(codec: str, value: Any) -> None:
     def handler(order: Struct) -> Any:
         return value
 
-    with pytest.raises(TypeError, match="cannot be encoded as JSON: "):
-        called(handler)(Request(body=b'{"items":[]}'))
+    with pytest.raises(TypeError, match="cannot be encoded as "):
+        called(handler, codec=codec)(Request(body=CODECS[codec][0](GOOD)))
+
+
+def test_a_partial_handler_without_annotations_gets_plain_objects() -> None:
+    def handler(extra: Any, payload):  # type: ignore[no-untyped-def]
+        return [extra, payload]
+
+    assert called(functools.partial(handler, 1), codec="json", raw=True)(b"[2]") == b"[1,[2]]"
 
 
 @pytest.mark.parametrize("codec", CODECS)
