@@ -6,7 +6,7 @@ import threading
 import time
 from concurrent.futures import BrokenExecutor
 
-from nylon_ring_py._pools import Remains, SignalsHeld, begin, stop_resource_tracker
+from nylon_ring_py._pools import Remains, begin, stop_resource_tracker, submit
 from nylon_ring_py._remote import Outcome, RemoteJob
 from nylon_ring_py.errors import HandlerError, describe_exception
 from nylon_ring_py.executors import is_factory
@@ -128,13 +128,11 @@ class _Pool:
     def submit(self, job: Job) -> Future[object]:
         opened = self._current()
         try:
-            with SignalsHeld():
-                return opened.executor.submit(job)
+            return submit(opened, job)
         except BrokenExecutor:
             if not is_factory(self.value):
                 raise
-        with SignalsHeld():  # the call had not begun
-            return self._current().executor.submit(job)
+        return submit(self._current(), job)  # the call had not begun
 
     def close(self) -> list[Remains]:
         with self._lock:

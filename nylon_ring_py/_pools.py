@@ -11,6 +11,8 @@ from nylon_ring_py.executors import is_process_pool, open_executor
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from concurrent.futures import Future
     from multiprocessing.process import BaseProcess
     from types import TracebackType
     from typing import Any
@@ -68,6 +70,18 @@ def begin(value: object, files: PluginFiles) -> OpenExecutor:
         with _tracker_lock:
             _beginning -= 1
     return opened
+
+
+def submit(opened: OpenExecutor, job: Callable[[], object]) -> Future[object]:
+    """Give a call to an executor. Raises what its submit raises."""
+    if is_process_pool(opened.executor):
+        # Here, and not inside submit(), whose new threads would inherit what it has unblocked.
+        from multiprocessing.resource_tracker import ensure_running
+
+        with SignalsHeld():
+            ensure_running()
+    with SignalsHeld():
+        return opened.executor.submit(job)
 
 
 class Remains:

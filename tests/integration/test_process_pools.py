@@ -51,6 +51,14 @@ def blocked_signals(task: Path) -> int:
     return int(line.split()[1], 16)
 
 
+def child_with(host: NrHost, word: str) -> int:
+    """The child process with this word in its command."""
+    tasks = Path(f"/proc/{host.pid}/task").iterdir()
+    children = [int(pid) for task in tasks for pid in (task / "children").read_text().split()]
+    (found,) = [pid for pid in children if word in Path(f"/proc/{pid}/cmdline").read_text()]
+    return found
+
+
 def test_workers_can_be_told_to_terminate(start_host: StartHost, pools: Path, fifos: tuple[Path, Path]) -> None:
     host = loaded(start_host, pools)
     assert host.call("signals").reply.text == "[]"
@@ -67,7 +75,9 @@ def test_the_host_s_threads_and_ours_keep_their_masks(start_host: StartHost, poo
         host = loaded(start_host, pools)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    host.call("where")
+    os.kill(child_with(host, "resource_tracker"), signal.SIGKILL)  # so that a worker's thread starts another
+    assert host.call("where").reply.status == Status.OK
+    assert child_with(host, "resource_tracker")
     host.call("local")
     tasks = list(Path(f"/proc/{host.pid}/task").iterdir())
     assert len(tasks) > 4
@@ -160,6 +170,7 @@ def test_a_worker_that_ignores_sigterm_is_killed(start_host: StartHost, build: B
         """
         import multiprocessing, signal, time
         from concurrent.futures import ProcessPoolExecutor
+        from pathlib import Path
         from nylon_ring_py import Plugin
 
         def pool():
@@ -169,9 +180,8 @@ def test_a_worker_that_ignores_sigterm_is_killed(start_host: StartHost, build: B
 
         @plugin.handle("stay")
         def stay(req):
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)
-            with open(req.path, "w") as fifo:
-                fifo.write("in")
+            signal.signal(signal.SIGTERM, lambda *_: Path(req.query).write_text("told"))
+            Path(req.path).write_text("in")
             while True:
                 time.sleep(60)
         """,
@@ -180,10 +190,12 @@ def test_a_worker_that_ignores_sigterm_is_killed(start_host: StartHost, build: B
     host = loaded(start_host, plugin)
     fifo = plugin.parent / "fifo"
     os.mkfifo(fifo)
-    sid = host.submit("stay", path=str(fifo)).sid
+    told = plugin.parent / "told"
+    sid = host.submit("stay", path=str(fifo), query=str(told)).sid
     fifo.read_text()
     host.shutdown()
     assert host.wait(sid).reply.text == "the plugin is shutting down"
+    assert told.read_text() == "told"
 
 
 def test_a_thread_that_never_ends(start_host: StartHost, pools: Path, fifos: tuple[Path, Path]) -> None:
