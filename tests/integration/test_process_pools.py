@@ -212,13 +212,16 @@ def test_a_thread_that_never_ends(start_host: StartHost, pools: Path, fifos: tup
 
 def test_many_loads_leave_nothing(start_host: StartHost, pools: Path) -> None:
     host = start_host()
+    left = []
     for _ in range(100):
         assert host.load(pools) == Status.OK
         assert host.call("raw", door="raw", body=b"ab").reply.data == b"ba"
+        assert host.call("local").reply.status == Status.OK
         host.unload()
-        now = host.process()
-        assert now.children == 0
-    host.load(pools)
+        left.append(host.process())
+    assert {now.children for now in left} == {0}
+    assert left[-1].fds == left[0].fds
+    assert left[-1].rss_kib < left[9].rss_kib + 2048
 
 
 def test_a_failed_init_ends_its_executors(start_host: StartHost, build: BuildPlugin) -> None:
