@@ -48,14 +48,15 @@ PyObject *nrpy_current_call(PyObject *module, PyObject *ignored) {
         return NULL;
     }
     if (runner != NULL) {
-        nrpy_exchange *exchange = ((nrpy_runner *)runner)->exchange;
-        PyObject *found = new_call(exchange, NULL, exchange->entry);
+        nrpy_exchange *own = ((nrpy_runner *)runner)->exchange;
+        PyObject *found = new_call(own, NULL, own->entry);
         Py_DECREF(runner);
         return found;
     }
     nrpy_thread *thread = nrpy_thread_self();
-    if (thread != NULL && thread->exchange != NULL) {
-        return new_call(thread->exchange, NULL, thread->exchange->entry);
+    nrpy_exchange *exchange = thread != NULL ? atomic_load(&thread->exchange) : NULL;
+    if (exchange != NULL) {
+        return new_call(exchange, NULL, exchange->entry);
     }
     if (thread != NULL && (atomic_load(&thread->running.word) & NRPY_STATE_MASK) != NRPY_IDLE) {
         return new_call(NULL, thread, thread->running.entry);

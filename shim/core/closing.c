@@ -315,7 +315,7 @@ static bool attach_for_hooks(nrpy_attachment *attachment) {
 /* Returns how many threads are left in handlers that do not end. */
 static unsigned stop_threads(const closing *run) {
     nrpy_pools pools = nrpy_instance_pools(run->instance);
-    unsigned left = nrpy_instance_stop_loops(run->instance, LOOP_END_S);
+    unsigned left = nrpy_instance_stop_loops(run->instance, LOOP_END_S, run->caller);
     for (nrpy_pool **pool = pools.of; *pool != NULL; pool++) {
         left += nrpy_pool_stop(*pool, run->caller);
     }

@@ -114,6 +114,13 @@ void nrpy_exchange_result(nrpy_exchange *exchange, const nrpy_source *source, Py
 
 /* ---- the handlers of exchanges ---- */
 
+/* Returns whose handler it was at work for. */
+static nrpy_exchange *at_work_for(nrpy_thread *thread, nrpy_exchange *exchange) {
+    nrpy_exchange *before = atomic_load_explicit(&thread->exchange, memory_order_relaxed);
+    atomic_store_explicit(&thread->exchange, exchange, memory_order_relaxed);
+    return before;
+}
+
 void nrpy_handler_begins(nrpy_exchange *exchange) {
     atomic_fetch_add(&exchange->handlers, 1);
     nrpy_count_with_gil(&exchange->entry->counters->calls);
@@ -281,13 +288,12 @@ static NrStatus run_here_with_exchange(nrpy_thread *thread, nrpy_instance *insta
         thread->frames = &frame;
         atomic_fetch_add(&instance->host_calls, 1);
         nrpy_handler_begins(exchange);
-        nrpy_exchange *outer = thread->exchange;
-        thread->exchange = exchange;
+        nrpy_exchange *outer = at_work_for(thread, exchange);
         PyObject *argument = argument_over_host(instance, entry, sid, view);
         Py_XINCREF(argument);
         run_exchange(exchange, entry, argument, true);
         end_argument(entry, argument);
-        thread->exchange = outer;
+        (void)at_work_for(thread, outer);
         nrpy_handler_ended(exchange);
         atomic_fetch_sub(&instance->host_calls, 1);
         thread->frames = frame.outer;
@@ -548,7 +554,7 @@ static void run_exchange_call(nrpy_instance *instance, nrpy_thread *thread, nrpy
         nrpy_exchange_part_done(exchange);
     } else {
         nrpy_handler_begins(exchange);
-        thread->exchange = exchange;
+        (void)at_work_for(thread, exchange);
         PyObject *argument = nrpy_argument_over_call(call);
         if ((entry->flags & NRPY_GENERATOR) != 0) {
             nrpy_run_generator(exchange, argument);
@@ -560,7 +566,7 @@ static void run_exchange_call(nrpy_instance *instance, nrpy_thread *thread, nrpy
             }
             nrpy_handler_ended(exchange);
         }
-        thread->exchange = NULL;
+        (void)at_work_for(thread, NULL);
     }
     give_stream_thread_back(instance, entry);
     if (exchange->has_hooks) {
@@ -586,9 +592,9 @@ void nrpy_run_item(nrpy_instance *instance, nrpy_thread *thread, nrpy_item *item
     }
     case NRPY_ITEM_INBOX: {
         nrpy_exchange *exchange = nrpy_exchange_of_inbox(item);
-        thread->exchange = exchange;
+        (void)at_work_for(thread, exchange);
         nrpy_serve_inbox(exchange);
-        thread->exchange = NULL;
+        (void)at_work_for(thread, NULL);
         nrpy_exchange_release(exchange);
         break;
     }

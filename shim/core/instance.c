@@ -350,10 +350,12 @@ nrpy_pools nrpy_instance_pools(nrpy_instance *instance) {
     return pools;
 }
 
-unsigned nrpy_instance_stop_loops(nrpy_instance *instance, double seconds) {
+unsigned nrpy_instance_stop_loops(nrpy_instance *instance, double seconds, const nrpy_thread *self) {
     unsigned left = 0;
     for (unsigned i = 0; i < instance->loop_count; i++) {
-        left += !nrpy_loop_stop(&instance->loops[i], seconds);
+        nrpy_loop *loop = &instance->loops[i];
+        bool own = self != NULL && atomic_load(&loop->thread) == self;
+        left += !nrpy_loop_stop(loop, own ? 0 : seconds) && !own;
     }
     return left;
 }
@@ -377,7 +379,7 @@ void nrpy_instance_unload(nrpy_instance *instance) {
 
 static void stop_loops_with_gil(nrpy_instance *instance) {
     PyThreadState *state = PyEval_SaveThread();
-    (void)nrpy_instance_stop_loops(instance, LOOP_END_S); /* what does not end keeps the instance's memory */
+    (void)nrpy_instance_stop_loops(instance, LOOP_END_S, NULL); /* what does not end keeps the instance's memory */
     PyEval_RestoreThread(state);
 }
 

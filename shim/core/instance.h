@@ -99,8 +99,9 @@ typedef struct nrpy_pools {
 
 nrpy_pools nrpy_instance_pools(nrpy_instance *instance);
 
-/* Ends its event loops, each in `seconds` at most. Must not hold the GIL. Returns how many have not ended. */
-unsigned nrpy_instance_stop_loops(nrpy_instance *instance, double seconds);
+/* Ends its event loops, each in `seconds` at most; that of `self`, the thread that asked for it, ends by itself later. Must
+ * not hold the GIL. Returns how many others have not ended. */
+unsigned nrpy_instance_stop_loops(nrpy_instance *instance, double seconds, const struct nrpy_thread *self);
 
 /* Where calls of an entry with these flags wait. */
 static inline const nrpy_lane *nrpy_instance_lane(nrpy_instance *instance, uint32_t flags, uint64_t sid) {

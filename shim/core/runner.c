@@ -73,6 +73,7 @@ static void step_begins(nrpy_runner *self) {
         Py_XDECREF(token);
         PyErr_Clear(); /* without memory for it there is no current_call() */
     }
+    atomic_store_explicit(&nrpy_thread_cached->exchange, self->exchange, memory_order_relaxed);
     atomic_store_explicit(&loop->step_entry, self->exchange->entry, memory_order_relaxed);
     atomic_store_explicit(&loop->step_sid, self->exchange->sid, memory_order_relaxed);
     atomic_store_explicit(&loop->step_began_ns, nrpy_time_ns(CLOCK_MONOTONIC_COARSE), memory_order_release);
@@ -80,6 +81,7 @@ static void step_begins(nrpy_runner *self) {
 
 static void step_ends(nrpy_runner *self) {
     atomic_store_explicit(&self->loop->step_began_ns, 0, memory_order_relaxed);
+    atomic_store_explicit(&nrpy_thread_cached->exchange, NULL, memory_order_relaxed);
 }
 
 static PySendResult runner_am_send(PyObject *object, PyObject *value, PyObject **result) {

@@ -207,7 +207,7 @@ static void seize_python(void) {
         bool busy = false;
         for (nrpy_thread *thread = nrpy_thread_first(); thread != NULL; thread = thread->next) {
             PyThreadState *state = thread->state;
-            if (state != NULL && (atomic_load(&thread->running.word) & NRPY_STATE_MASK) != NRPY_IDLE) {
+            if (state != NULL && nrpy_is_in_handler(thread)) {
                 busy = true;
                 if (waited == 0) {
                     PyThreadState_SetAsyncExc(state->thread_id, PyExc_SystemExit);

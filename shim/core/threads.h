@@ -47,13 +47,14 @@ typedef struct nrpy_visit {
 } nrpy_visit;
 
 typedef struct nrpy_thread {
-    PyThreadState *state;           /* ours, made on the thread's first attach; NULL while borrowed states served it */
-    PyObject *leftover;             /* the last reply's bytes, dropped at the next attach */
-    nrpy_running running;           /* written by the thread, contested by whoever answers for it */
-    nrpy_host_frame *frames;        /* the thread's own */
-    nrpy_visit *visits;             /* the thread's own */
-    struct nrpy_exchange *exchange; /* whose handler is at work on it, borrowed, or NULL; the thread's own */
-    unsigned submits;               /* calls it has put into queues; the thread's own */
+    PyThreadState *state;    /* ours, made on the thread's first attach; NULL while borrowed states served it */
+    PyObject *leftover;      /* the last reply's bytes, dropped at the next attach */
+    nrpy_running running;    /* written by the thread, contested by whoever answers for it */
+    nrpy_host_frame *frames; /* the thread's own */
+    nrpy_visit *visits;      /* the thread's own */
+    _Atomic(struct nrpy_exchange *)
+        exchange;                     /* whose handler is at work on it, borrowed, or NULL; written by the thread */
+    unsigned submits;                 /* calls it has put into queues; the thread's own */
     struct nrpy_owned *owned_in_send; /* bytes the host was just given, until it gives them back; the thread's own */
     uintptr_t stack_low;              /* set once by the thread */
     uintptr_t stack_high;
@@ -92,6 +93,12 @@ extern __thread nrpy_thread *nrpy_thread_cached __attribute__((tls_model("initia
 static inline nrpy_thread *nrpy_thread_self(void) {
     nrpy_thread *thread = nrpy_thread_cached;
     return __builtin_expect(thread != NULL, 1) ? thread : nrpy_thread_enter();
+}
+
+/* Whether a handler is at work on a thread; any thread may ask. */
+static inline bool nrpy_is_in_handler(nrpy_thread *thread) {
+    return (atomic_load(&thread->running.word) & NRPY_STATE_MASK) != NRPY_IDLE ||
+           atomic_load(&thread->exchange) != NULL;
 }
 
 /* Whether this thread may wait for a host: none waits below it. NULL: a thread we know nothing of. */
