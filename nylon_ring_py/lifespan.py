@@ -9,16 +9,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from contextlib import AbstractAsyncContextManager, AbstractContextManager
     from contextvars import Context as Variables
-    from typing import Any, Protocol
+    from typing import Any
 
+    from nylon_ring_py._loop import Loops
     from nylon_ring_py.logs import ExceptionLog
     from nylon_ring_py.plugin import Plugin
-
-    class Loops(Protocol):
-        """What is needed of the plugin's event loops."""
-
-        def run(self, coroutine: Coroutine[Any, Any, Any], timeout_s: float | None = None) -> Any:
-            """Run a coroutine on the first loop, wait for it on this thread, and give its result or raise."""
 
 
 class Context:

@@ -1,13 +1,16 @@
 """What authors write and a type checker must accept. Checked by `mypy --strict`, never run."""
 
-from collections.abc import Generator, Iterator
+import contextlib
+from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
-from typing import assert_type
+from typing import Any, assert_type
 
 from nylon_ring_py import Callback, HandlerError, Plugin, Request, Response, Status, Stream, define_plugin
 from nylon_ring_py.host import Host
+from nylon_ring_py.metrics import prometheus
 from nylon_ring_py.request import Args, Headers
 from nylon_ring_py.state import State
+from nylon_ring_py.stats import Stats
 from nylon_ring_py.testing import AsyncFakeHost, BuildPlugin, FakeHost, RecordedCall, Reply
 from nylon_ring_py.testing import Stream as FrameStream
 
@@ -121,6 +124,45 @@ def init() -> None: ...
 
 @plugin.on_shutdown
 def bye() -> None: ...
+
+
+@plugin.on_init
+async def init_async() -> None: ...
+
+
+@plugin.on_shutdown
+async def bye_async() -> None: ...
+
+
+@plugin.lifespan
+async def pool() -> AsyncIterator[dict[str, object]]:
+    yield {"pool": plugin.config.dsn}
+
+
+@plugin.lifespan
+def store(given: Plugin) -> Iterator[None]:
+    given.ctx.store = 7
+    assert_type(given.ctx.pool, Any)
+    yield
+
+
+@plugin.lifespan
+@contextlib.asynccontextmanager
+async def client() -> AsyncIterator[None]:
+    yield
+
+
+@plugin.lifespan
+def file() -> contextlib.AbstractContextManager[object]:
+    return Path("orders.log").open()
+
+
+assert_type(plugin.config, Any)
+plugin.config = {"dsn": "test"}
+assert_type(plugin.stats(), Stats)
+assert_type(plugin.stats().entries["unary"].latency.quantile(0.99), float)
+assert_type(plugin.stats().totals.queue_age_s, float)
+prometheus.register(plugin)
 
 
 made = define_plugin(

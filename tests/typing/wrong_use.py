@@ -75,6 +75,15 @@ def close(sid: int, frame: bytes) -> None: ...
 def init(app: Plugin) -> None: ...
 
 
+@plugin.lifespan  # type: ignore[type-var]
+async def life() -> None: ...
+
+
+@plugin.lifespan  # type: ignore[type-var]
+def life_of(app: Plugin, other: int) -> Iterator[None]:
+    yield
+
+
 def answers(req: Request, callback: Callback) -> None:
     callback(5)  # type: ignore[arg-type]
     callback(Response(5))  # type: ignore[arg-type]

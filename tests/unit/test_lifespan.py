@@ -17,7 +17,7 @@ from nylon_ring_py._session import Session
 
 
 class _Loops:
-    """An event loop on a thread of its own, as the core has it."""
+    """Stands for the plugin's `Loops`, whose threads are the core's: an event loop on a thread of its own."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
@@ -53,7 +53,8 @@ def logged(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
 
 def _session(plugin: Plugin, loops: _Loops | None = None) -> Session:
     session = Session(plugin, None)
-    session._loops = loops
+    standing: Any = loops
+    session._loops = standing
     return session
 
 
@@ -177,7 +178,9 @@ def test_it_may_take_the_plugin(plugin: Plugin) -> None:
     assert taken == [plugin]
 
 
-def test_one_task_and_one_context_enter_and_leave(plugin: Plugin, loops: _Loops) -> None:
+def test_one_task_and_one_context_enter_and_leave(
+    plugin: Plugin, loops: _Loops, logged: pytest.LogCaptureFixture
+) -> None:
     variable = contextvars.ContextVar[str]("variable")
     tasks: list[object] = []
 
@@ -202,6 +205,7 @@ def test_one_task_and_one_context_enter_and_leave(plugin: Plugin, loops: _Loops)
     leaving = threading.Thread(target=session.run_shutdown)
     leaving.start()
     leaving.join()
+    assert logged.messages == []
     assert len(tasks) == 2
     assert tasks[0] is tasks[1] is not None
 

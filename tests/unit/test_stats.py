@@ -123,7 +123,7 @@ def test_they_are_json(shop: _Shop) -> None:
     ((bound, count),) = told["entries"]["ok"]["latency"]["buckets"]
     assert count == 1
     assert bound / 2 <= told["entries"]["ok"]["latency"]["p50_s"] <= bound
-    unused = {"count": 0, "sum_s": 0.0, "p50_s": None, "p90_s": None, "p99_s": None, "buckets": []}
+    unused: dict[str, Any] = {"count": 0, "sum_s": 0.0, "p50_s": None, "p90_s": None, "p99_s": None, "buckets": []}
     assert told["entries"]["hold"]["latency"] == unused
     assert told["workers"] == 1
 
