@@ -69,7 +69,7 @@ def test_a_session_gives_the_core_what_it_needs() -> None:
         "def data(sid, frame): return (sid, frame)\n"
     )
     try:
-        assert [(name, flags) for name, flags, _ in session.entries()] == [("ping", SYNC), ("feed", GENERATOR)]
+        assert [entry[:2] for entry in session.entries()] == [("ping", SYNC), ("feed", GENERATOR)]
         assert session.entries()[0][2](None) == b"pong"
         assert session.stream_data is not None
         assert session.stream_data(1, b"x") == (1, b"x")
