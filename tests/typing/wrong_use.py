@@ -18,7 +18,7 @@ def plain_object(req: Request) -> dict[str, int]:
     return {}
 
 
-@plugin.handle("coroutine")  # type: ignore[type-var]
+@plugin.handle_sync("coroutine")  # type: ignore[type-var]
 async def coroutine(req: Request) -> bytes:
     return b""
 
