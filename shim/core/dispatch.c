@@ -127,6 +127,13 @@ void nrpy_handler_begins(nrpy_exchange *exchange) {
     note_sid(exchange->instance, exchange->sid);
 }
 
+void nrpy_skip_handler(nrpy_exchange *exchange) {
+    if (exchange->is_stream && !nrpy_exchange_has_ended(exchange)) {
+        nrpy_stream_send_end(exchange);
+    }
+    nrpy_exchange_part_done(exchange);
+}
+
 void nrpy_handler_ended(nrpy_exchange *exchange) {
     nrpy_count_with_gil(&exchange->entry->counters->ended);
     nrpy_exchange_part_done(exchange);
@@ -549,9 +556,9 @@ static void run_plain_call(nrpy_instance *instance, nrpy_thread *thread, nrpy_ca
 static void run_exchange_call(nrpy_instance *instance, nrpy_thread *thread, nrpy_call *call) {
     const nrpy_entry *entry = call->entry;
     nrpy_exchange *exchange = call->exchange;
-    if (nrpy_exchange_is_cancelled(exchange)) { /* its deadline was faster */
+    if (nrpy_exchange_is_cancelled(exchange)) {
         nrpy_call_free(call);
-        nrpy_exchange_part_done(exchange);
+        nrpy_skip_handler(exchange);
     } else {
         nrpy_handler_begins(exchange);
         (void)at_work_for(thread, exchange);

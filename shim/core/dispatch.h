@@ -41,6 +41,10 @@ PyObject *nrpy_argument_over_call(nrpy_call *call);
 void nrpy_handler_begins(nrpy_exchange *exchange);
 void nrpy_handler_ended(nrpy_exchange *exchange);
 
+/* For one that was told to end before it began: by its deadline, which has answered, or by the host, which closed the
+ * stream and gets its end. Needs the GIL. */
+void nrpy_skip_handler(nrpy_exchange *exchange);
+
 /* Ends an exchange as its entry is declared, by what its handler returned. Takes `result`; NULL: what it raised is set. Needs
  * the GIL; leaves no exception set. */
 void nrpy_exchange_finish(nrpy_exchange *exchange, PyObject *result, bool may_send);

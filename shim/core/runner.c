@@ -297,9 +297,9 @@ void nrpy_runner_begin(nrpy_loop *loop, nrpy_call *call) {
     nrpy_exchange *exchange = call->exchange;
     PyObject *argument = NULL;
     nrpy_runner *self = NULL;
-    if (nrpy_exchange_is_cancelled(exchange)) { /* its deadline was faster */
+    if (nrpy_exchange_is_cancelled(exchange)) {
         nrpy_call_free(call);
-        nrpy_exchange_part_done(exchange);
+        nrpy_skip_handler(exchange);
         nrpy_exchange_release(exchange);
         return;
     }
