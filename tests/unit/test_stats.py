@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import json
 import math
@@ -30,6 +31,7 @@ class _Shop:
     def __init__(self, name: str = "shop") -> None:
         self.started = threading.Event()
         self.gate = threading.Event()
+        self.cancelled = threading.Event()
         self.plugin = plugin = Plugin(name, workers=1, max_pending=1)
 
         @plugin.handle("ok")
@@ -47,9 +49,12 @@ class _Shop:
             yield b"frame"
 
         @plugin.handle("slow", timeout_s=5)
-        def slow(request: Request) -> None:
+        async def slow(request: Request) -> None:
             self.started.set()
-            assert self.gate.wait(60)
+            try:
+                await asyncio.Event().wait()
+            finally:
+                self.cancelled.set()
 
 
 @pytest.fixture
@@ -104,9 +109,9 @@ def test_timeouts_are_counted(shop: _Shop) -> None:
         assert shop.started.wait(60)
         host.advance(6)
         caller.join()
+        assert shop.cancelled.wait(60)  # the core counts between the answer and this
         slow = shop.plugin.stats().entries["slow"]
         assert (slow.timeouts, slow.errors) == (1, 1)
-        shop.gate.set()
 
 
 def test_without_a_host_there_are_none(shop: _Shop) -> None:
