@@ -114,6 +114,8 @@ class Callback:
     @property
     def cancelled(self) -> bool:
         """Whether nobody wants the answer any more, as `Call.cancelled` tells."""
+    def _enter(self) -> None:
+        """Have `current_call` name this call in the current context, whatever the thread."""
     def __call__(self, data: Payload | Response = None, status: int | None = None) -> bool:
         """Answer the call.
 

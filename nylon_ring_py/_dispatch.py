@@ -53,7 +53,7 @@ class Executors:
             self._pools.append(pool)
 
         def dispatch(argument: object, callback: Callback) -> None:
-            _Answer(pool, Job(entry, argument, self._files), callback, self._log).submit()
+            _Answer(pool, Job(entry, argument, callback, self._files), callback, self._log).submit()
 
         return dispatch
 
@@ -88,20 +88,24 @@ class Executors:
 class Job:
     """A call. Run in this process, it is the handler; pickled, it becomes a `RemoteJob`."""
 
-    __slots__ = ("__name__", "__weakref__", "_argument", "_context", "_files", "_handler", "brings_files")
+    __slots__ = ("__name__", "__weakref__", "_argument", "_callback", "_context", "_files", "_handler", "brings_files")
 
-    def __init__(self, entry: Entry, argument: object, files: PluginFiles) -> None:
+    def __init__(self, entry: Entry, argument: object, callback: Callback, files: PluginFiles) -> None:
         import contextvars
 
         self.__name__ = entry.name
         self._handler = entry.call
         self._argument = argument
+        self._callback = callback
         self._context = contextvars.copy_context()  # the core has opened a fresh one for this call
         self._files = files
         self.brings_files = False  # set by who was told that they are missing
 
     def __call__(self) -> object:
-        """Run the handler, with the context of its call."""
+        """Run the handler, with the context of its call; unless nobody wants the answer any more."""
+        if self._callback.cancelled:
+            raise HandlerError(Status.ERR, "the call was cancelled before it began")
+        self._context.run(self._callback._enter)
         return self._context.run(self._handler, self._argument)
 
     def __reduce__(self) -> tuple[type[RemoteJob], tuple[str, object, Address, bytes | None]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from nylon_ring_py._core import ASYNC, SYNC
+from nylon_ring_py.entry import executor_of
 from nylon_ring_py.settings import time_limit
 
 TYPE_CHECKING = False
@@ -29,9 +30,10 @@ def core_limits(entry: Entry, settings: Settings) -> CoreLimits:
     timeout_s, idle_s, close_s, pending = options.timeout_s, 0.0, 0.0, options.max_pending
     if timeout_s is None and not is_stream and not entry.flags & SYNC:
         timeout_s = settings.timeout_s
-    if pending is None and not is_stream and entry.flags & ASYNC:
-        # Its coroutines wait on the event loop and in no queue: their number is what bounds the memory. An open stream
-        # lasts as long as its host wants, so only its own decorator limits those.
+    waits_elsewhere = entry.flags & ASYNC or executor_of(entry, settings) is not None
+    if pending is None and not is_stream and waits_elsewhere:
+        # On the event loop, or in an executor, and in no queue of the core's: the number of such calls is what bounds
+        # the memory. An open stream lasts as long as its host wants, so only its own decorator limits those.
         pending = settings.max_pending
     if is_stream:
         idle_s = settings.idle_timeout_s if options.idle_timeout_s is None else options.idle_timeout_s

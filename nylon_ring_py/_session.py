@@ -5,8 +5,9 @@ from __future__ import annotations
 import sys
 import time
 
-from nylon_ring_py._core import ASYNC, CALLBACK, DUPLEX, RAW
+from nylon_ring_py._core import ASYNC, CALLBACK, DUPLEX
 from nylon_ring_py._limits import core_limits
+from nylon_ring_py.entry import executor_of
 from nylon_ring_py.errors import PluginLookupError, describe_exception
 from nylon_ring_py.logs import ExceptionLog
 from nylon_ring_py.plugin import Plugin
@@ -255,7 +256,7 @@ class Session:
         self._executors = Executors(files, self._log)
 
     def _entry(self, plugin: Plugin, entry: Entry) -> CoreEntry:
-        executor = _executor_of(plugin, entry)
+        executor = executor_of(entry, plugin._settings)
         flags, call = entry.flags, entry.call
         if executor is not None and self._executors is not None:
             flags, call = flags | CALLBACK, self._executors.dispatcher(entry, executor)
@@ -289,14 +290,7 @@ class Session:
 
 
 def _names_executors(plugin: Plugin) -> bool:
-    return any(_executor_of(plugin, entry) is not None for entry in plugin.entries.values())
-
-
-def _executor_of(plugin: Plugin, entry: Entry) -> object:
-    """What the author has written for this entry, or None. Only plain functions with one reply, which they return."""
-    if entry.flags & ~RAW:
-        return None
-    return plugin._settings.executor if entry.options.executor is None else entry.options.executor
+    return any(executor_of(entry, plugin._settings) is not None for entry in plugin.entries.values())
 
 
 def _boot_value(boot: Mapping[str, str], key: str, origin: str) -> str:

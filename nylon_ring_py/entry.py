@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, Literal
 
+    from nylon_ring_py.settings import Settings
+
 _MAX_NAME_BYTES = 2**32 - 1
 
 
@@ -142,6 +144,15 @@ def make_entry(name: str, function: Callable[..., Any], options: Options) -> Ent
         | (CALLBACK if takes_callback else 0)
     )
     return Entry(name, flags, call, function, options)
+
+
+def executor_of(entry: Entry, settings: Settings) -> object:
+    """What the author has written as executor for this entry, or None: only plain functions that return their reply
+    have one.
+    """
+    if entry.flags & ~RAW:
+        return None
+    return settings.executor if entry.options.executor is None else entry.options.executor
 
 
 def check_hook(what: str, function: Callable[..., Any], arguments: tuple[str, ...], *, may_wait: bool = False) -> None:

@@ -1,5 +1,6 @@
 #include "call_object.h"
 
+#include "callback.h"
 #include "exchange.h"
 #include "instance.h"
 #include "module.h"
@@ -43,14 +44,15 @@ static PyObject *new_call(nrpy_exchange *exchange, nrpy_thread *thread, const nr
 PyObject *nrpy_current_call(PyObject *module, PyObject *ignored) {
     (void)module;
     (void)ignored;
-    PyObject *runner = NULL;
-    if (nrpy_names.call_variable != NULL && PyContextVar_Get(nrpy_names.call_variable, NULL, &runner) != 0) {
+    PyObject *holder = NULL; /* a runner of the event loops, or the callback of a call in an executor */
+    if (nrpy_names.call_variable != NULL && PyContextVar_Get(nrpy_names.call_variable, NULL, &holder) != 0) {
         return NULL;
     }
-    if (runner != NULL) {
-        nrpy_exchange *own = ((nrpy_runner *)runner)->exchange;
+    if (holder != NULL) {
+        nrpy_exchange *own = Py_IS_TYPE(holder, &nrpy_callback_type) ? nrpy_callback_exchange(holder)
+                                                                     : ((nrpy_runner *)holder)->exchange;
         PyObject *found = new_call(own, NULL, own->entry);
-        Py_DECREF(runner);
+        Py_DECREF(holder);
         return found;
     }
     nrpy_thread *thread = nrpy_thread_self();

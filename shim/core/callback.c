@@ -17,6 +17,10 @@ PyObject *nrpy_callback_new(nrpy_exchange *exchange) {
     return (PyObject *)self;
 }
 
+nrpy_exchange *nrpy_callback_exchange(PyObject *object) {
+    return ((callback *)object)->exchange;
+}
+
 /* Runs wherever the last reference goes, so a worker does the sending. */
 static void callback_dealloc(PyObject *object) {
     static const char unanswered[] = "the handler dropped its callback without an answer";
@@ -94,6 +98,19 @@ static PyObject *get_cancelled(PyObject *object, void *closure) {
     return PyBool_FromLong(nrpy_exchange_is_cancelled(((callback *)object)->exchange));
 }
 
+/* What runs in the current context from now on works for this call, whatever the thread: so current_call() says. */
+static PyObject *enter(PyObject *object, PyObject *ignored) {
+    (void)ignored;
+    PyObject *token = PyContextVar_Set(nrpy_names.call_variable, object);
+    Py_XDECREF(token);
+    return token != NULL ? Py_NewRef(Py_None) : NULL;
+}
+
+static PyMethodDef methods[] = {
+    {"_enter", enter, METH_NOARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
 static PyGetSetDef fields[] = {
     {"cancelled", get_cancelled, NULL, "Whether nobody wants the answer any more.", NULL},
     {"sid", get_sid, NULL, "The host's number for the call this answers.", NULL},
@@ -107,5 +124,6 @@ PyTypeObject nrpy_callback_type = {
     .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
     .tp_dealloc = callback_dealloc,
     .tp_call = callback_call,
+    .tp_methods = methods,
     .tp_getset = fields,
 };

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,73 @@ def test_thousands_of_calls(start_host: StartHost, pools: Path) -> None:
     host = loaded(start_host, pools)
     storm = host.storm(calls=4000, threads=8, raw="raw", unary="local", body_size=4096)
     assert (storm.accepted, storm.terminals) == (4000, 4000)
+
+
+# ---- limits ----
+
+LIMITED = """
+    from concurrent.futures import ThreadPoolExecutor
+    from pathlib import Path
+    from nylon_ring_py import Plugin, current_call
+
+    plugin = Plugin("limited", executor=ThreadPoolExecutor(1), max_pending=4)
+    ran = []
+
+    @plugin.handle("wait")
+    def wait(req):
+        Path(req.path).write_text("in")
+        return Path(req.query).read_text()
+
+    @plugin.handle("note", timeout_s=0.1)
+    def note(req):
+        ran.append(req.path)
+
+    @plugin.handle_sync("noted")
+    def noted(req):
+        return " ".join(ran)
+
+    @plugin.handle("call")
+    def call(req):
+        return f"{current_call().entry} {current_call().sid}"
+"""
+
+
+@pytest.fixture(scope="module")
+def limited(build_once: BuildPlugin) -> Path:
+    return build_once(LIMITED, "limited")
+
+
+@pytest.fixture
+def fifos(tmp_path: Path) -> tuple[Path, Path]:
+    """Where the handler `wait` says that it is in, and where it waits."""
+    paths = tmp_path / "in", tmp_path / "out"
+    for path in paths:
+        os.mkfifo(path)
+    return paths
+
+
+def test_calls_in_an_executor_are_bounded(start_host: StartHost, limited: Path, fifos: tuple[Path, Path]) -> None:
+    host = loaded(start_host, limited)
+    first = host.submit("wait", path=str(fifos[0]), query=str(fifos[1])).sid
+    fifos[0].read_text()
+    taken = [host.submit("call") for _ in range(20)]
+    assert [call.handle for call in taken] == [Status.OK] * 4 + [Status.ERR] * 16
+    fifos[1].write_text("done")
+    assert host.wait(first).reply.text == "done"
+    assert [host.wait(call.sid).reply.text for call in taken[:4]] == [f"call {call.sid}" for call in taken[:4]]
+
+
+def test_a_call_that_has_ended_before_its_turn_does_not_run(
+    start_host: StartHost, limited: Path, fifos: tuple[Path, Path]
+) -> None:
+    host = loaded(start_host, limited)
+    first = host.submit("wait", path=str(fifos[0]), query=str(fifos[1])).sid
+    fifos[0].read_text()
+    assert host.call("note", path="/late").reply.text.startswith("TimeoutError")
+    fifos[1].write_text("done")
+    assert host.wait(first).reply.text == "done"
+    assert host.call("call").reply.status == Status.OK
+    assert host.call("noted").reply.text == ""
 
 
 # ---- executors and plugins that are not well ----

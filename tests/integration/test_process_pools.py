@@ -75,7 +75,9 @@ def test_the_host_s_threads_and_ours_keep_their_masks(start_host: StartHost, poo
         host = loaded(start_host, pools)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-    os.kill(child_with(host, "resource_tracker"), signal.SIGKILL)  # so that a worker's thread starts another
+    tracker = child_with(host, "resource_tracker")
+    os.kill(tracker, signal.SIGKILL)  # so that a worker's thread starts another
+    wait_until_gone(tracker)
     assert host.call("where").reply.status == Status.OK
     assert child_with(host, "resource_tracker")
     host.call("local")
