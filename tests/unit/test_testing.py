@@ -8,6 +8,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -342,7 +343,10 @@ def test_two_hundred_leave_nothing_behind(plugin: Plugin) -> None:
     before, kib = tasks(), resident_kib()
     for _ in range(200):
         once()
-    assert tasks() == before
+    deadline = time.monotonic() + WAIT_S
+    while tasks() > before and time.monotonic() < deadline:
+        time.sleep(0.01)  # a thread that was joined is in /proc for a moment more
+    assert tasks() <= before
     assert resident_kib() < kib + 2048
 
 
