@@ -57,6 +57,12 @@ class Frame:
             raise Failed(f"{what}: {self}, expected {Frame(status, len(data), 0, data)}")
 
 
+    def expect_text(self, status: int, text: str, what: str) -> None:
+        """Fail unless the frame has this status, and the text somewhere in it."""
+        if self.status != status or text.encode() not in (self.data or b""):
+            raise Failed(f"{what}: {self}, expected {status_name(status)} with the text {text!r}")
+
+
 @dataclass(frozen=True)
 class Answer:
     """What came of a call so far: the status `handle` returned, and the frames that were taken."""
@@ -86,6 +92,13 @@ class Answer:
         if len(self.frames) != 1:
             raise Failed(f"{what}: {len(self.frames)} replies{' in time' if self.timed_out else ''}, expected one")
         self.frames[0].expect(status, data, what)
+        expect(self.ended, True, f"{what}: 'ended' with the reply")
+
+    def expect_failure(self, status: int, text: str, what: str) -> None:
+        """Fail unless the call was accepted, and its one reply has this status and the text somewhere in it."""
+        expect_status(self.handle, OK, f"{what}: handle")
+        expect(len(self.frames), 1, f"{what}: replies")
+        self.frames[0].expect_text(status, text, what)
         expect(self.ended, True, f"{what}: 'ended' with the reply")
 
     def expect_refused(self, status: int, what: str) -> None:

@@ -25,6 +25,7 @@ class Case:
         needs: capabilities without which the case does not apply.
         abis: those it applies to; `elsewhere` says why not to the others.
         files: the plugin files it needs beside the main one.
+        entries: those of the main file that a plugin may lack.
         load: whether the main file is loaded under `main` before it runs.
     """
 
@@ -36,10 +37,14 @@ class Case:
     abis: Collection[str]
     elsewhere: str
     files: Sequence[str]
+    entries: Sequence[str]
     load: bool
 
-    def excuse(self, hello: Hello, abi: str, files: Collection[str]) -> str | None:
-        """Why the case does not apply to a host, an ABI and a plugin with those files; None where it does."""
+    def excuse(self, hello: Hello, abi: str, files: Collection[str], lacks: Collection[str] = ()) -> str | None:
+        """Why the case does not apply to a host, an ABI and a plugin with those files; None where it does.
+
+        `lacks` are the entries the plugin says it does not have.
+        """
         if abi not in self.abis:
             return self.elsewhere
         for need in self.needs:
@@ -48,6 +53,9 @@ class Case:
         for file in self.files:
             if file not in files:
                 return f"no plugin file `{file}` was given"
+        for entry in self.entries:
+            if entry in lacks:
+                return f"the plugin has no entry `{entry}`"
         return None
 
     def check(self, pair: Pair) -> None:
@@ -76,6 +84,7 @@ def case(
     abis: Collection[str] = ABIS,
     elsewhere: str = "",
     files: Sequence[str] = (),
+    entries: Sequence[str] = (),
     load: bool = True,
 ) -> Callable[[Run], Run]:
     """Make a function a case of the suite; see `Case`."""
@@ -86,7 +95,7 @@ def case(
         assert promise, f"{function.__name__} states no promise"
         theme = function.__module__.rpartition(".")[2]
         name = function.__name__.replace("_", " ")
-        CASES.append(Case(name, theme, promise, function, needs, abis, elsewhere, files, load))
+        CASES.append(Case(name, theme, promise, function, needs, abis, elsewhere, files, entries, load))
         return function
 
     return register

@@ -42,12 +42,13 @@ class HostSource:
 @dataclass(frozen=True)
 class PluginSource:
     """A plugin and its ABIs. `files` gives its files for one of them, or raises `Missing`; those of a plugin that is
-    `built_here` are made then, or `BuildFailed` is raised."""
+    `built_here` are made then, or `BuildFailed` is raised. It `lacks` entries that cases can do without."""
 
     name: str
     abis: Sequence[str]
     files: Callable[[str], PluginFiles]
     built_here: bool = False
+    lacks: Sequence[str] = ()
 
 
 # ---- ours ----
@@ -146,23 +147,24 @@ def host_from(text: str) -> HostSource:
 
 
 def plugin_from(text: str) -> PluginSource:
-    """`NAME=PATH[,refuses=PATH][,plain=PATH][,abi=v1-raw]`.
+    """`NAME=PATH[,refuses=PATH][,plain=PATH][,abi=v1-raw][,lacks=ENTRY+ENTRY]`.
 
     Raises:
         ValueError: it is not of this form, a file is missing, or it exports no plugin.
     """
     name, equals, rest = text.partition("=")
     fields = {"main": rest.partition(",")[0], **_fields(rest.partition(",")[2])}
-    if not equals or not name or not fields["main"] or fields.keys() - {*FILES, "abi"}:
-        raise ValueError(f"--plugin {text}: write NAME=PATH[,refuses=PATH][,plain=PATH][,abi=v1|v1-raw|v2]")
-    paths = {key: Path(path).absolute() for key, path in fields.items() if key != "abi"}
+    if not equals or not name or not fields["main"] or fields.keys() - {*FILES, "abi", "lacks"}:
+        raise ValueError(f"--plugin {text}: write NAME=PATH[,refuses=PATH][,plain=PATH][,abi=v1|v1-raw|v2][,lacks=ENTRY+…]")
+    paths = {key: Path(path).absolute() for key, path in fields.items() if key in FILES}
     for path in paths.values():
         if not path.is_file():
             raise ValueError(f"--plugin {text}: {path} is no file")
     abis = fields["abi"].split("+") if "abi" in fields else exported_abis(paths["main"])
     if not abis or set(abis) - set(ABIS):
         raise ValueError(f"--plugin {text}: {abis or 'no ABI'} in {paths['main']}; known are {', '.join(ABIS)}")
-    return PluginSource(name, abis, lambda abi: PluginFiles(**paths))
+    lacks = fields["lacks"].split("+") if "lacks" in fields else []
+    return PluginSource(name, abis, lambda abi: PluginFiles(**paths), lacks=lacks)
 
 
 def _fields(text: str) -> Mapping[str, str]:

@@ -2,14 +2,37 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
-from nylon_ring_py import Callback, HandlerError, Plugin, Request, Status
+from nylon_ring_py import Callback, HandlerError, Plugin, Request, Status, Stream, current_call
 
 # Nobody answers held calls once a shutdown has begun, so there is nothing to wait for.
 plugin = Plugin("conformance", version="1.0.0", shutdown_timeout_s=0.2)
+
+#: Of the entries that run into a limit.
+LIMIT_S = 0.05
+
+
+# ---- start ----
+
+
+@plugin.lifespan
+async def lifespan() -> AsyncIterator[dict[str, object]]:
+    """Runs on the event loop, before the first call."""
+    await asyncio.sleep(0)
+    yield {"prepared": "ready", "loop": asyncio.get_running_loop()}
+
+
+@plugin.handle_sync("prepared")
+def prepared(req: Request) -> str:
+    """What the lifespan has made."""
+    text: str = plugin.ctx.prepared
+    return text
 
 
 # ---- one reply ----
@@ -39,6 +62,32 @@ def raw_sync(body: bytes) -> bytes:
     return body
 
 
+@plugin.handle("echo_async")
+async def echo_async(req: Request) -> bytes:
+    """On the event loop, after others have had their turn."""
+    await asyncio.sleep(0)
+    return req.body
+
+
+@plugin.handle("echo_executor", executor=lambda: ThreadPoolExecutor(2))
+def echo_executor(req: Request) -> bytes:
+    """In an executor of the author's."""
+    return req.body
+
+
+@dataclass
+class Numbered:
+    """What a body has to be."""
+
+    number: int
+
+
+@plugin.handle("typed", codec="json")
+def typed(body: Numbered) -> int:
+    """Body and result are JSON. A body that is no `Numbered` is answered Invalid, and this does not run."""
+    return body.number + 1
+
+
 @plugin.handle_sync("describe")
 def describe(req: Request) -> bytes:
     """The request in lines. Headers go out as the bytes they came in: a value may be no UTF-8."""
@@ -61,6 +110,13 @@ def fail(req: Request) -> None:
 @plugin.handle_sync("fail_sync")
 def fail_sync(req: Request) -> None:
     """The same on the host's thread: `handle` has said Ok, and a reply says what went wrong."""
+    raise ValueError(req.body.decode())
+
+
+@plugin.handle("fail_async")
+async def fail_async(req: Request) -> None:
+    """The same on the event loop."""
+    await asyncio.sleep(0)
     raise ValueError(req.body.decode())
 
 
@@ -123,6 +179,34 @@ def ended(req: Request) -> str:
     return str(_endless_ended)
 
 
+@plugin.handle("count_async")
+async def count_async(req: Request) -> AsyncIterator[str]:
+    """An async generator is a stream as well."""
+    for number in range(int(req.body)):
+        yield str(number)
+
+
+@plugin.handle("count_fail_async")
+async def count_fail_async(req: Request) -> AsyncIterator[str]:
+    """What an async generator raises ends its stream."""
+    for number in range(int(req.body)):
+        yield str(number)
+    raise RuntimeError("broken")
+
+
+@plugin.handle("endless_async")
+async def endless_async(req: Request) -> AsyncIterator[str]:
+    """A close comes as the end of this coroutine between two frames, or while it waits for something."""
+    global _endless_ended
+    try:
+        for number in itertools.count():
+            yield str(number)
+            await asyncio.sleep(0)
+    finally:
+        with _lock:
+            _endless_ended += 1
+
+
 @plugin.handle("chat", stream=True)
 def chat(req: Request) -> bytes:
     """The stream stays open when this returns; its input goes to `chat_data`."""
@@ -135,9 +219,64 @@ def chat_data(sid: int, data: bytes) -> bytes:
     return data.upper()
 
 
+@plugin.stream("chat_async")
+async def chat_async(stream: Stream) -> None:
+    """A task for each stream. The close ends the iteration, and not the way out."""
+    await stream.send(b"hello " + stream.request.body)
+    async for frame in stream:
+        await stream.send(frame.upper())
+    await stream.send("bye")
+
+
+@plugin.stream("chat_object")
+def chat_object(stream: Stream) -> None:
+    """A thread for each stream."""
+    stream.send(b"hello " + stream.request.body)
+    for frame in stream:
+        stream.send(frame.upper())
+    stream.send("bye")
+
+
+# ---- limits ----
+
+
+@plugin.handle("deadline", timeout_s=LIMIT_S)
+def deadline(req: Request) -> str:
+    """Too slow: the host has its answer, and this may stop."""
+    call = current_call()
+    while not call.cancelled:
+        _pause.wait(LIMIT_S / 10)
+    return "late"
+
+
+@plugin.handle("deadline_async", timeout_s=LIMIT_S)
+async def deadline_async(req: Request) -> str:
+    """Too slow, and cancelled."""
+    await asyncio.Event().wait()
+    return "late"
+
+
+@plugin.handle("idle", idle_timeout_s=LIMIT_S)
+async def idle(req: Request) -> AsyncIterator[str]:
+    """One frame, and then none in time."""
+    yield "0"
+    await asyncio.Event().wait()
+
+
+@plugin.stream("overstays", close_timeout_s=LIMIT_S)
+async def overstays(stream: Stream) -> None:
+    """Does not mind the close."""
+    await stream.send(b"hello " + stream.request.body)
+    await asyncio.Event().wait()
+
+
+_pause = threading.Event()
+
+
 # ---- answers that come later ----
 
 _held: list[tuple[Callback, bytes]] = []
+_waiting: list[asyncio.Event] = []
 
 
 @plugin.handle("held")
@@ -147,11 +286,45 @@ def held(req: Request, callback: Callback) -> None:
         _held.append((callback, req.body))
 
 
+@plugin.handle("limited", max_pending=2)
+def limited(req: Request, callback: Callback) -> None:
+    """Two of them may be unanswered."""
+    held(req, callback)
+
+
+@plugin.handle("limited_async", max_pending=2)
+async def limited_async(req: Request) -> bytes:
+    """Two of them may be under way."""
+    await _until_let_go()
+    return req.body
+
+
+@plugin.stream("full_inbox")
+async def full_inbox(stream: Stream) -> None:
+    """Frames wait in the stream's inbox until this reads them."""
+    await _until_let_go()
+    async for frame in stream:
+        await stream.send(frame.upper())
+
+
+async def _until_let_go() -> None:
+    event = asyncio.Event()
+    with _lock:
+        _waiting.append(event)
+    await event.wait()
+
+
 @plugin.handle_sync("let_go")
 def let_go(req: Request) -> str:
-    """Answer all that is held. A callback whose call is over by now gives False, and sends nothing."""
+    """Answer all that is held, and let go on what waits.
+
+    A callback whose call is over by now gives False, and sends nothing.
+    """
     with _lock:
         calls, _held[:] = _held[:], []
+        events, _waiting[:] = _waiting[:], []
     for callback, body in calls:
         callback(body)
-    return str(len(calls))
+    for event in events:
+        plugin.ctx.loop.call_soon_threadsafe(event.set)
+    return str(len(calls) + len(events))

@@ -44,7 +44,7 @@ def run_column(column: Column, cases: Sequence[Case]) -> Iterator[Cell]:
     try:
         for case in cases:
             row = (column.plugin.name, column.name, case.theme, case.name, case.promise)
-            excuse = case.excuse(column.host.hello, column.abi, column.files.names)
+            excuse = case.excuse(column.host.hello, column.abi, column.files.names, column.plugin.lacks)
             if excuse is not None:
                 yield Cell(*row, "excused", excuse)
                 continue

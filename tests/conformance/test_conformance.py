@@ -45,7 +45,7 @@ def _cells() -> Iterator[Any]:
         name = f"{column.plugin.name}-{column.name}"
         files = FILES if column.plugin.built_here else column.files.names
         for case in CASES:
-            if case.excuse(column.host.hello, column.abi, files) is None:
+            if case.excuse(column.host.hello, column.abi, files, column.plugin.lacks) is None:
                 yield pytest.param(column, case, id=f"{name}-{case.theme}-{case.name.replace(' ', '_')}")
         yield pytest.param(column, None, id=f"{name}-driver_ends_well")
 

@@ -71,6 +71,47 @@ def data_after_close(pair: Pair) -> None:
             pair.wait(sid).expect_frames([b"hello "], END, "chat")
 
 
+#: Entries that answer the close, beside `chat`.
+TALKS = ("chat_async", "chat_object")
+
+
+@case(needs=("duplex",), entries=TALKS)
+def half_closed(pair: Pair) -> None:
+    """A close is the end of the input: what came before it is answered, and the handler may go on sending."""
+    for entry in TALKS:
+        sid = pair.open(entry, b"anna")
+        pair.wait(sid, 1).expect_frames([b"hello anna"], None, f"the opening of {entry}")
+        _says(pair, sid, b"one", b"", bytes(range(256)))
+        expect_status(pair.stream_close(sid), OK, "stream_close")
+        expect_status(pair.stream_data(sid, b"late"), INVALID, "stream_data after the close")
+        expect_status(pair.stream_close(sid), INVALID, "a second stream_close")
+        answers = [b"ONE", b"", bytes(range(256)).upper(), b"bye"]
+        pair.wait(sid).expect_frames(answers, END, f"{entry} after the close")
+        expect_status(pair.stream_data(sid, b"late"), INVALID, "stream_data after the end")
+
+
+@case(needs=("duplex",), entries=TALKS)
+def talks_at_once(pair: Pair) -> None:
+    """Many of them are open at once, take data as soon as `handle` has returned, and keep their frames apart."""
+    sids = {pair.open(entry, b"%d" % number): number for entry in TALKS for number in range(12)}
+    for turn in range(10):
+        for sid, number in sids.items():
+            _says(pair, sid, b"s%d t%d" % (number, turn))
+    for sid, number in reversed(sids.items()):
+        expect_status(pair.stream_close(sid), OK, "stream_close")
+        frames = [b"hello %d" % number, *(b"S%d T%d" % (number, turn) for turn in range(10)), b"bye"]
+        pair.wait(sid).expect_frames(frames, END, f"stream {number}")
+
+
+@case(needs=("duplex",), entries=TALKS)
+def talks_unloaded(pair: Pair) -> None:
+    """An unload ends them too, read or not, and comes back."""
+    for entry in TALKS:
+        pair.wait(pair.open(entry), 1)
+        _says(pair, pair.open(entry), b"x", b"y")
+    pair.unload()
+
+
 @case(needs=("duplex", "drop_stops"))
 def chat_dropped(pair: Pair) -> None:
     """When its receiver is dropped, a stream ends at the plugin: its sid is none any more."""

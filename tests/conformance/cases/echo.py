@@ -39,6 +39,22 @@ def raw_sync(pair: Pair) -> None:
     _echoes(pair, "raw_sync")
 
 
+@case(entries=("echo_async",))
+def echo_async(pair: Pair) -> None:
+    """An entry that answers after it has waited does so with bodies of every size, through every door."""
+    _echoes(pair, "echo_async")
+    if "raw" not in pair.hello.cannot:
+        _echoes(pair, "echo_async", door="raw")
+    if pair.abi == "v2" and "id" not in pair.hello.cannot:
+        _echoes(pair, "echo_async", door="id")
+
+
+@case(entries=("echo_executor",))
+def echo_executor(pair: Pair) -> None:
+    """So does an entry that runs in a pool of the author's."""
+    _echoes(pair, "echo_executor")
+
+
 @case(needs=("raw",))
 def echo_through_raw(pair: Pair) -> None:
     """Entries that take a request can be called through the raw door."""

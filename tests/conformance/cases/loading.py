@@ -21,6 +21,15 @@ def init_refused(pair: Pair) -> None:
         pair.call("echo", b"alive").expect_reply(OK, b"alive", "echo of the other plugin")
 
 
+@case(entries=("prepared",))
+def prepared(pair: Pair) -> None:
+    """What init makes is there with the first call, after each load."""
+    for _ in range(3):
+        pair.call("prepared").expect_reply(OK, b"ready", "prepared")
+        pair.unload()
+        pair.load()
+
+
 @case(load=False)
 def no_such_file(pair: Pair) -> None:
     """A file that is not there is an error, and the host goes on."""

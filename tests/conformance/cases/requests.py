@@ -82,6 +82,25 @@ def failures_are_replies(pair: Pair) -> None:
         pair.call(entry, b"no such order").expect_reply(ERR, b"ValueError: no such order", entry)
 
 
+@case(entries=("fail_async",))
+def failures_after_waiting(pair: Pair) -> None:
+    """So is the failure of a handler that has waited for something."""
+    for _ in range(3):
+        pair.call("fail_async", b"no such order").expect_reply(ERR, b"ValueError: no such order", "fail_async")
+
+
+@case(entries=("typed",))
+def typed_bodies(pair: Pair) -> None:
+    """A body of the right form is taken, and the others are Invalid, where it can be said with the field's name."""
+    for number in (0, 7, 1_000_000):
+        pair.call("typed", b'{"number": %d}' % number).expect_reply(OK, b"%d" % (number + 1), "typed")
+    for body in (b'{"number": "seven"}', b'{"count": 7}', b"{}"):
+        pair.call("typed", body).expect_failure(INVALID, "number", f"typed with {body!r}")
+    for body in (b"", b"seven", b"{"):
+        pair.call("typed", body).expect_failure(INVALID, "", f"typed with {body!r}")
+    pair.call("typed", b'{"number": 1}').expect_reply(OK, b"2", "typed afterwards")
+
+
 @case()
 def statuses(pair: Pair) -> None:
     """A handler's own status reaches the host."""

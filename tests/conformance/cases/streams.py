@@ -29,10 +29,31 @@ def count_fail(pair: Pair) -> None:
         answer.expect_frames(numbers(0, frames), (ERR, b"RuntimeError: broken"), f"count_fail of {frames}")
 
 
+@case(entries=("count_async", "count_fail_async"))
+def count_async(pair: Pair) -> None:
+    """The same of streams whose handler may wait between two frames."""
+    for frames in (0, 1, 5, 10_000):
+        answer = pair.call("count_async", b"%d" % frames, kind="stream")
+        answer.expect_frames(numbers(0, frames), END, f"count_async of {frames}")
+    for frames in (0, 500):
+        answer = pair.call("count_fail_async", b"%d" % frames, kind="stream")
+        answer.expect_frames(numbers(0, frames), (ERR, b"RuntimeError: broken"), f"count_fail_async of {frames}")
+
+
 @case()
 def slow_consumer(pair: Pair) -> None:
     """A receiver that takes its time loses nothing: 10,000 frames in order, taken in pieces."""
-    sid = pair.open("count", b"10000")
+    _reads_slowly(pair, "count")
+
+
+@case(entries=("count_async",))
+def slow_consumer_async(pair: Pair) -> None:
+    """The same of a stream whose handler may wait."""
+    _reads_slowly(pair, "count_async")
+
+
+def _reads_slowly(pair: Pair, entry: str) -> None:
+    sid = pair.open(entry, b"10000")
     for start in range(0, 10_000, 1000):
         pair.wait(sid, 1000).expect_frames(numbers(start, start + 1000), None, f"frames {start} to {start + 1000}")
     pair.wait(sid).expect_frames([], END, "the end")
@@ -59,8 +80,18 @@ def many_at_once(pair: Pair) -> None:
 @case()
 def endless_closed(pair: Pair) -> None:
     """A closed producer stops: its frames, one StreamEnd, nothing after; and its own end has run."""
-    sid = pair.open("endless")
-    pair.wait(sid, 3).expect_frames(numbers(0, 3), None, "endless")
+    _closes(pair, "endless")
+
+
+@case(entries=("endless_async",))
+def endless_async_closed(pair: Pair) -> None:
+    """The same of a producer that may be waiting for something else when it is closed."""
+    _closes(pair, "endless_async")
+
+
+def _closes(pair: Pair, entry: str) -> None:
+    sid = pair.open(entry)
+    pair.wait(sid, 3).expect_frames(numbers(0, 3), None, entry)
     expect_status(pair.stream_close(sid), OK, "stream_close")
     _expect_tail(pair.wait(sid), 3)
     eventually(lambda: pair.number("ended") == 1, "`ended` is 1 after the close")
@@ -69,9 +100,19 @@ def endless_closed(pair: Pair) -> None:
 @case(needs=("drop_stops",))
 def endless_dropped(pair: Pair) -> None:
     """A producer whose receiver is gone stops, and its own end has run."""
-    sids = [pair.open("endless") for _ in range(3)]
+    _drops(pair, "endless")
+
+
+@case(needs=("drop_stops",), entries=("endless_async",))
+def endless_async_dropped(pair: Pair) -> None:
+    """The same of a producer that may be waiting for something else."""
+    _drops(pair, "endless_async")
+
+
+def _drops(pair: Pair, entry: str) -> None:
+    sids = [pair.open(entry) for _ in range(3)]
     for sid in sids:
-        pair.wait(sid, 2).expect_frames(numbers(0, 2), None, "endless")
+        pair.wait(sid, 2).expect_frames(numbers(0, 2), None, entry)
         pair.drop(sid)
     eventually(lambda: pair.number("ended") == 3, "`ended` is 3 after three drops")
 
@@ -81,6 +122,15 @@ def endless_unloaded(pair: Pair) -> None:
     """An unload ends the streams that are open, and comes back."""
     for _ in range(3):
         pair.wait(pair.open("endless"), 1)
+    pair.unload()
+
+
+@case(entries=("endless_async", "count_async"))
+def async_unloaded(pair: Pair) -> None:
+    """The same of streams whose handlers may wait, with frames that nobody has read."""
+    pair.open("count_async", b"10000")
+    for _ in range(3):
+        pair.wait(pair.open("endless_async"), 1)
     pair.unload()
 
 
