@@ -56,7 +56,6 @@ class Frame:
         if self.status != status or not same:
             raise Failed(f"{what}: {self}, expected {Frame(status, len(data), 0, data)}")
 
-
     def expect_text(self, status: int, text: str, what: str) -> None:
         """Fail unless the frame has this status, and the text somewhere in it."""
         if self.status != status or text.encode() not in (self.data or b""):

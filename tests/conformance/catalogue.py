@@ -20,6 +20,15 @@ ROOT = HERE.parents[1]
 #: Set to 0 where native plugins have had their run: they are the same, whatever Python runs the suite.
 NATIVE = "NRPY_CONFORMANCE_NATIVE"
 
+#: Entries of docs/conformance.md that the native plugins do not have yet.
+NATIVE_LACKS = (
+    *("echo_async", "echo_executor", "prepared", "typed", "fail_async", "count_async", "count_fail_async"),
+    *("endless_async", "chat_async", "chat_object", "deadline", "deadline_async", "idle", "overstays"),
+    *("limited", "limited_async", "full_inbox"),
+)
+
+PLUGIN_FORM = "NAME=PATH[,refuses=PATH][,plain=PATH][,abi=v1|v1-raw|v2][,lacks=ENTRY+…]"
+
 FILES = ("main", "refuses", "plain")
 
 
@@ -69,7 +78,11 @@ def our_plugins() -> list[PluginSource]:
     python = PluginSource("python", ABIS, _python_plugin, built_here=True)
     if os.environ.get(NATIVE) == "0":
         return [python]
-    return [python, PluginSource("c", ABIS, _c_plugin), PluginSource("rust", ABIS, _rust_plugin)]
+    return [
+        python,
+        PluginSource("c", ABIS, _c_plugin, lacks=NATIVE_LACKS),
+        PluginSource("rust", ABIS, _rust_plugin, lacks=NATIVE_LACKS),
+    ]
 
 
 def _existing(path: Path, how: str) -> Path:
@@ -155,7 +168,9 @@ def plugin_from(text: str) -> PluginSource:
     name, equals, rest = text.partition("=")
     fields = {"main": rest.partition(",")[0], **_fields(rest.partition(",")[2])}
     if not equals or not name or not fields["main"] or fields.keys() - {*FILES, "abi", "lacks"}:
-        raise ValueError(f"--plugin {text}: write NAME=PATH[,refuses=PATH][,plain=PATH][,abi=v1|v1-raw|v2][,lacks=ENTRY+…]")
+        raise ValueError(
+            f"--plugin {text}: write NAME=PATH[,refuses=PATH][,plain=PATH][,abi=v1|v1-raw|v2][,lacks=ENTRY+…]"
+        )
     paths = {key: Path(path).absolute() for key, path in fields.items() if key in FILES}
     for path in paths.values():
         if not path.is_file():

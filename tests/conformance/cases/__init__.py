@@ -3,7 +3,9 @@
 from conformance.case import CASES as REGISTERED
 from conformance.cases import duplex, echo, limits, loading, requests, state, streams, traffic
 
-_ORDER = [module.__name__.rpartition(".")[2] for module in (echo, requests, streams, duplex, limits, state, traffic, loading)]
+_ORDER = [
+    module.__name__.rpartition(".")[2] for module in (echo, requests, streams, duplex, limits, state, traffic, loading)
+]
 
 CASES = sorted(REGISTERED, key=lambda case: _ORDER.index(case.theme))
 

@@ -76,7 +76,7 @@ def limited(pair: Pair) -> None:
 
 @case(needs=("duplex",), entries=("full_inbox",))
 def full_inbox(pair: Pair) -> None:
-    """Frames that a stream has no room for are refused, not lost: it lives on, and those that were taken are answered."""
+    """What a stream has no room for is refused: it lives on, and answers the frames that were taken."""
     sid = pair.open("full_inbox")
     taken = 0
     while (status := pair.stream_data(sid, b"%d" % taken)) == OK and taken < FRAMES_MAX:
