@@ -241,7 +241,9 @@ static void end_gone(nrpy_exchange *exchange) {
     nrpy_state_drop(&exchange->instance->state, exchange->sid);
     nrpy_registry_remove(&exchange->instance->registry, exchange);
     say_over(exchange, NR_OK);
-    nrpy_exchange_cancel(exchange);
+    if (atomic_load(&exchange->cancelled) == 0) { /* who is ending already is left to it */
+        nrpy_exchange_cancel(exchange);
+    }
 }
 
 /* Sends `frames` while the host takes them. What it has no room for is left in there. */
@@ -455,6 +457,9 @@ bool nrpy_exchange_send(nrpy_exchange *exchange, NrStatus status, const void *by
         }
         if (delivery == NRPY_GONE && !terminal) {
             end_gone(exchange);
+        }
+        if (terminal && exchange->takes_input) {
+            nrpy_exchange_wake(exchange); /* who reads its input reads no more */
         }
         finish_turn(exchange, may_linger);
         return true;

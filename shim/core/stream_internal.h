@@ -20,6 +20,7 @@ typedef struct nrpy_stream_wait {
     struct nrpy_stream *stream; /* owned; NULL for nothing */
     nrpy_wait_kind kind;
     bool is_waiting;
+    bool has_turn;                 /* a writer who was woken: it is before all who wait */
     PyObject *waiter;              /* owned; made at the first wait */
     PyObject *data;                /* what is to be sent, owned */
     struct nrpy_stream_wait *next; /* in the stream's list of writers, which owns nothing */

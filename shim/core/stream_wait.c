@@ -11,14 +11,20 @@
 
 /* ---- who waits for what ---- */
 
+/* Last, or first again where it had its turn and the room went to somebody else. */
 static void add_writer(nrpy_stream *stream, nrpy_stream_wait *wait) {
-    wait->next = NULL;
-    if (stream->first_writer == NULL) {
-        stream->first_writer = wait;
-    } else {
-        stream->last_writer->next = wait;
+    bool first = wait->has_turn || stream->first_writer == NULL;
+    wait->next = wait->has_turn ? stream->first_writer : NULL;
+    wait->has_turn = false;
+    if (wait->next == NULL) {
+        if (!first) {
+            stream->last_writer->next = wait;
+        }
+        stream->last_writer = wait;
     }
-    stream->last_writer = wait;
+    if (first) {
+        stream->first_writer = wait;
+    }
 }
 
 static void remove_writer(nrpy_stream *stream, const nrpy_stream_wait *wait) {
@@ -70,6 +76,7 @@ static PySendResult begin_waiting(nrpy_stream_wait *self, PyObject **result) {
 
 PyObject *nrpy_stream_wait_wake(nrpy_stream_wait *wait) {
     PyObject *waiter = Py_NewRef(wait->waiter);
+    wait->has_turn = wait->kind == NRPY_WAIT_ROOM;
     stop_waiting(wait);
     PyObject *done = nrpy_waiter_wake(waiter);
     Py_DECREF(waiter);
@@ -105,7 +112,7 @@ static PySendResult step_frame(nrpy_stream_wait *self, PyObject **result) {
 }
 
 static PySendResult step_room(nrpy_stream_wait *self, PyObject **result) {
-    if (self->stream->first_writer == NULL) {
+    if (self->stream->first_writer == NULL || self->has_turn) {
         int sent = nrpy_stream_try_send(self->stream, self->data);
         if (sent != 0) {
             *result = sent > 0 ? Py_NewRef(Py_None) : NULL;
@@ -190,7 +197,7 @@ PyObject *nrpy_stream_wait_new(nrpy_stream *stream, nrpy_wait_kind kind, PyObjec
     if (self != NULL) {
         self->stream = (nrpy_stream *)Py_XNewRef((PyObject *)stream);
         self->kind = kind;
-        self->is_waiting = false;
+        self->is_waiting = self->has_turn = false;
         self->waiter = NULL;
         self->data = Py_XNewRef(data);
         self->next = NULL;

@@ -134,6 +134,7 @@ def test_workers_end_with_a_host_that_is_killed(start_host: StartHost, pools: Pa
     idle = int(host.call("where").reply.text.split()[0])
     assert busy != idle
     os.kill(host.pid, signal.SIGKILL)
+    os.waitid(os.P_PID, host.pid, os.WEXITED | os.WNOWAIT)  # its workers may be faster than the kernel with it
     wait_until_gone(busy)
     wait_until_gone(idle)
 
