@@ -269,7 +269,7 @@ def test_many_loads_leave_nothing(file: str) -> None:
                     host.call_stream("burst").close()
             gc.collect()
             return len(gc.get_objects())
-        before = rounds(20)
+        before = rounds(200)
         assert abs(rounds(200) - before) < 50
     """
     run(code, C_PLUGINS / file, "v1-raw" if "raw" in file else "v1")
