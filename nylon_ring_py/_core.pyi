@@ -213,6 +213,9 @@ class LoopFeed:
     @property
     def number(self) -> int:
         """Which of the plugin's loops it is, from 0."""
+    @property
+    def stopping(self) -> bool:
+        """Whether the event loop is to end."""
     def fileno(self) -> int:
         """The descriptor that is readable when `drain` is to be called."""
     def bind(self, event_loop: object) -> None:

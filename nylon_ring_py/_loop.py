@@ -48,7 +48,8 @@ class Loops:
             if feed.number == 0:
                 self._first = loop
             feed.bind(loop)
-            loop.run_forever()
+            while not feed.stopping:  # nobody else can end it: all the plugin's calls depend on it
+                self._run_on(loop)
             loop.remove_reader(feed.fileno())
             self._end(loop)
         finally:
@@ -78,6 +79,12 @@ class Loops:
         except TimeoutError:
             future.cancel()
             raise
+
+    def _run_on(self, loop: asyncio.AbstractEventLoop) -> None:
+        try:
+            loop.run_forever()
+        except (SystemExit, KeyboardInterrupt) as failure:  # asyncio lets them out of an author's own tasks
+            self._log.exception("a task or callback on the event loop", None, failure)
 
     def _end(self, loop: asyncio.AbstractEventLoop) -> None:
         left = asyncio.all_tasks(loop)

@@ -52,11 +52,12 @@ int nrpy_exchange_answer(nrpy_exchange *exchange, PyObject *data, int status) {
     nrpy_thread *thread = nrpy_thread_self();
     bool may_send = thread != NULL && nrpy_may_send(thread, exchange->instance, exchange->sid);
     bool needs_room = !nrpy_exchange_is_terminal(exchange, reply.status);
-    if (needs_room && !nrpy_may_wait(thread) && !nrpy_exchange_has_room(exchange)) {
+    if (needs_room && !nrpy_may_wait_long(thread) && !nrpy_exchange_has_room(exchange)) {
+        const char *whose = thread != NULL && thread->runs_loop ? "an event loop's" : "one of the host's";
         PyErr_Format(nrpy_names.stream_full_error,
-                     "the host has left the last %d frames of sid %llu waiting, and this thread is one of the host's, "
+                     "the host has left the last %d frames of sid %llu waiting, and this thread is %s, "
                      "which must not wait for it: send from a worker, or from a thread of your own",
-                     (int)exchange->max_buffered, (unsigned long long)exchange->sid);
+                     (int)exchange->max_buffered, (unsigned long long)exchange->sid, whose);
         nrpy_reply_clear(&reply);
         return -1;
     }

@@ -392,8 +392,11 @@ static NrStatus run_here(nrpy_instance *instance, const nrpy_entry *entry, uint6
     unsigned weight = nrpy_sample_weight(nrpy_count_with_gil(&entry->counters->calls));
     int64_t began_ns = weight != 0 ? nrpy_time_ns(CLOCK_MONOTONIC) : 0;
     nrpy_source source = nrpy_source_of(instance, entry, sid);
+    nrpy_exchange *outer = atomic_load_explicit(&thread->exchange, memory_order_relaxed);
+    atomic_store_explicit(&thread->exchange, NULL, memory_order_relaxed); /* a task's below on this stack */
     PyObject *argument = argument_over_host(instance, entry, sid, view);
     PyObject *result = argument != NULL ? nrpy_call_handler(entry->handler, argument, NULL) : NULL;
+    atomic_store_explicit(&thread->exchange, outer, memory_order_relaxed);
     nrpy_reply reply;
     nrpy_reply_make(&reply, &source, result);
     end_argument(entry, argument);
@@ -606,6 +609,7 @@ void nrpy_run_item(nrpy_instance *instance, nrpy_thread *thread, nrpy_item *item
         break;
     }
     case NRPY_ITEM_DRAIN:
+    case NRPY_ITEM_CANCEL: /* never on a worker */
     case NRPY_ITEM_POST: {
         PyThreadState *state = PyEval_SaveThread();
         nrpy_refuse_item(instance, item, NULL); /* neither runs Python: both are delivered the same way when closing */
@@ -632,6 +636,9 @@ void nrpy_refuse_item(nrpy_instance *instance, nrpy_item *item, const char *text
     }
     case NRPY_ITEM_INBOX:
         nrpy_exchange_release(nrpy_exchange_of_inbox(item)); /* its input goes with the exchange, which close ends */
+        break;
+    case NRPY_ITEM_CANCEL:
+        nrpy_exchange_release(nrpy_exchange_of_cancel(item)); /* close cancels all tasks */
         break;
     case NRPY_ITEM_DRAIN: {
         nrpy_exchange *exchange = exchange_of_drain(item);

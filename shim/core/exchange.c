@@ -78,6 +78,7 @@ static nrpy_exchange *new_exchange(nrpy_instance *instance, uint64_t sid) {
     }
     exchange->inbox_item.kind = NRPY_ITEM_INBOX;
     exchange->drain_item.kind = NRPY_ITEM_DRAIN;
+    exchange->cancel_item.kind = NRPY_ITEM_CANCEL;
     atomic_init(&exchange->refs, 1);
     exchange->instance = instance;
     nrpy_instance_retain(instance);
@@ -95,6 +96,8 @@ nrpy_exchange *nrpy_exchange_new(nrpy_instance *instance, const nrpy_entry *entr
     if (exchange != NULL) {
         exchange->entry = entry;
         exchange->lane = nrpy_instance_lane(instance, (entry->flags & NRPY_STREAM) != 0 ? 0 : entry->flags, sid);
+        bool is_task_with_hooks = (entry->flags & (NRPY_STREAM | NRPY_ASYNC)) == (NRPY_STREAM | NRPY_ASYNC);
+        exchange->task_lane = is_task_with_hooks ? nrpy_instance_lane(instance, entry->flags, sid) : NULL;
         exchange->began_ns = nrpy_clock_ns();
         exchange->max_buffered = entry->limits->max_buffered;
         exchange->is_stream = nrpy_entry_is_stream(entry);

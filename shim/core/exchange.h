@@ -50,11 +50,13 @@ typedef struct nrpy_waiter {
 typedef struct nrpy_exchange {
     nrpy_item
         inbox_item; /* queued while `inbox_served`, unless it waits for room; for an event loop: to be looked at */
-    nrpy_item drain_item; /* queued while `drain_queued` */
+    nrpy_item drain_item;  /* queued while `drain_queued` */
+    nrpy_item cancel_item; /* queued while `cancel_queued` */
     _Atomic unsigned refs;
-    nrpy_instance *instance;      /* holds a reference */
-    const nrpy_entry *entry;      /* NULL: a reply that was held back, and nothing else */
-    const struct nrpy_lane *lane; /* where `inbox_item` goes */
+    nrpy_instance *instance;           /* holds a reference */
+    const nrpy_entry *entry;           /* NULL: a reply that was held back, and nothing else */
+    const struct nrpy_lane *lane;      /* where `inbox_item` goes */
+    const struct nrpy_lane *task_lane; /* where `cancel_item` goes, or NULL: what `inbox_item` brings is enough */
     uint64_t sid;
     int64_t began_ns; /* when the host called */
     size_t max_buffered;
@@ -75,6 +77,7 @@ typedef struct nrpy_exchange {
     bool input_closed;
     bool inbox_served; /* a worker has it or will: one at a time */
     bool drain_queued;
+    bool cancel_queued;
     bool wants_room;     /* its producer comes back by `inbox_item` once the outbox has room */
     PyObject *generator; /* a producer that waits so: owned, and touched with the GIL */
     PyObject *context;   /* its contextvars; likewise, may be NULL */
@@ -178,6 +181,10 @@ void nrpy_exchange_drain(nrpy_exchange *exchange);
 bool nrpy_exchange_abandon(nrpy_exchange *exchange);
 
 /* Whose inbox_item it is. */
+static inline nrpy_exchange *nrpy_exchange_of_cancel(nrpy_item *item) {
+    return (nrpy_exchange *)(void *)((char *)item - offsetof(nrpy_exchange, cancel_item));
+}
+
 static inline nrpy_exchange *nrpy_exchange_of_inbox(nrpy_item *item) {
     return (nrpy_exchange *)(void *)((char *)item - offsetof(nrpy_exchange, inbox_item));
 }

@@ -56,8 +56,11 @@ NrStatus nrpy_inbox_add(nrpy_exchange *exchange, NrBytes data) {
     if (frame == NULL) {
         return NR_ERR;
     }
-    nrpy_deadlines_note_frame(exchange);
-    return add(exchange, frame, false);
+    NrStatus status = add(exchange, frame, false);
+    if (status == NR_OK) {
+        nrpy_deadlines_note_frame(exchange);
+    }
+    return status;
 }
 
 NrStatus nrpy_inbox_close(nrpy_exchange *exchange) {

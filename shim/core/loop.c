@@ -65,6 +65,10 @@ void nrpy_loop_cancel_all(nrpy_loop *loop) {
 static void run_item(nrpy_loop *loop, nrpy_item *item) {
     if (item->kind == NRPY_ITEM_CALL) {
         nrpy_runner_begin(loop, (nrpy_call *)(void *)item);
+    } else if (item->kind == NRPY_ITEM_CANCEL) {
+        nrpy_exchange *exchange = nrpy_exchange_of_cancel(item);
+        nrpy_runner_pass_cancel(exchange);
+        nrpy_exchange_release(exchange);
     } else {
         nrpy_exchange *exchange = nrpy_exchange_of_inbox(item); /* nothing else comes here */
         nrpy_runner_look(exchange);
@@ -146,6 +150,11 @@ static PyObject *feed_get_number(PyObject *feed, void *closure) {
     return PyLong_FromUnsignedLong(loop_in(feed)->number);
 }
 
+static PyObject *feed_get_stopping(PyObject *feed, void *closure) {
+    (void)closure;
+    return PyBool_FromLong(atomic_load(&loop_in(feed)->stopping));
+}
+
 static PyMethodDef methods[] = {
     {"drain", feed_drain, METH_NOARGS, "Begins the calls that are queued."},
     {"fileno", feed_fileno, METH_NOARGS, "The descriptor that is readable when drain() is to be called."},
@@ -155,6 +164,7 @@ static PyMethodDef methods[] = {
 
 static PyGetSetDef fields[] = {
     {"number", feed_get_number, NULL, "Which of the plugin's loops it is, from 0.", NULL},
+    {"stopping", feed_get_stopping, NULL, "Whether the event loop is to end.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
@@ -188,6 +198,7 @@ static void *run_thread(void *argument) {
     nrpy_thread *thread = nrpy_thread_self();
     nrpy_attachment attachment;
     if (thread != NULL && nrpy_attach(&attachment, thread)) {
+        thread->runs_loop = true;
         atomic_store(&loop->thread, thread);
         PyObject *done = run_session_loop(loop);
         if (done == NULL && loop->event_loop == NULL) {
@@ -197,6 +208,7 @@ static void *run_thread(void *argument) {
         }
         Py_XDECREF(done);
         Py_CLEAR(loop->event_loop);
+        thread->runs_loop = false;
         nrpy_detach(&attachment);
         nrpy_block_flush(&thread->blocks);
     }

@@ -20,7 +20,8 @@ typedef enum {
     NRPY_ITEM_CALL,  /* an nrpy_call: run its handler */
     NRPY_ITEM_INBOX, /* the inbox_item of an nrpy_exchange: hand its input to the author */
     NRPY_ITEM_DRAIN, /* the drain_item of an nrpy_exchange: send what waits in its outbox */
-    NRPY_ITEM_POST,  /* an nrpy_post: send one reply that a host thread must not send */
+    NRPY_ITEM_CANCEL, /* the cancel_item of an nrpy_exchange: its task is to end, on an event loop that has not its input */
+    NRPY_ITEM_POST, /* an nrpy_post: send one reply that a host thread must not send */
 } nrpy_item_kind;
 
 typedef struct nrpy_item {

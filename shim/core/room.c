@@ -79,6 +79,13 @@ void nrpy_exchange_wake(nrpy_exchange *exchange) {
 }
 
 void nrpy_exchange_cancel(nrpy_exchange *exchange) {
-    atomic_store(&exchange->cancelled, true);
+    atomic_fetch_add(&exchange->cancelled, 1);
+    pthread_mutex_lock(&exchange->lock);
+    bool queue = exchange->task_lane != NULL && !exchange->cancel_queued;
+    exchange->cancel_queued |= queue;
+    pthread_mutex_unlock(&exchange->lock);
+    if (queue) {
+        nrpy_exchange_queue(exchange, exchange->task_lane, &exchange->cancel_item);
+    }
     nrpy_exchange_wake(exchange);
 }

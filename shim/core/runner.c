@@ -48,6 +48,7 @@ static void retire(nrpy_runner *self) {
     }
     Py_CLEAR(self->coroutine);
     Py_CLEAR(self->task);
+    Py_CLEAR(self->callback);
     Py_CLEAR(self->stream);
     exchange->runner = NULL;
     nrpy_handler_ended(exchange);
@@ -194,6 +195,7 @@ static int runner_traverse(PyObject *object, visitproc visit, void *arg) {
     nrpy_runner *self = (nrpy_runner *)object;
     Py_VISIT(self->coroutine);
     Py_VISIT(self->task);
+    Py_VISIT(self->callback);
     Py_VISIT(self->stream);
     return 0;
 }
@@ -202,6 +204,7 @@ static int runner_clear(PyObject *object) {
     nrpy_runner *self = (nrpy_runner *)object;
     Py_CLEAR(self->coroutine);
     Py_CLEAR(self->task);
+    Py_CLEAR(self->callback);
     Py_CLEAR(self->stream);
     return 0;
 }
@@ -246,7 +249,7 @@ static nrpy_runner *new_runner(nrpy_loop *loop, nrpy_exchange *exchange) {
         nrpy_exchange_retain(exchange);
         self->exchange = exchange;
         self->loop = loop;
-        self->coroutine = self->task = self->stream = NULL;
+        self->coroutine = self->task = self->callback = self->stream = NULL;
         self->cancels = 0;
         self->has_begun = false;
         self->link = NULL;
@@ -258,17 +261,17 @@ static nrpy_runner *new_runner(nrpy_loop *loop, nrpy_exchange *exchange) {
 /* Calls the handler, which gives its coroutine. Takes `argument`. New reference, or NULL with an exception set. */
 static PyObject *call_for_coroutine(nrpy_runner *self, PyObject *argument) {
     const nrpy_entry *entry = self->exchange->entry;
-    PyObject *callback = (entry->flags & NRPY_CALLBACK) != 0 ? nrpy_callback_new(self->exchange) : NULL;
+    bool takes_callback = (entry->flags & NRPY_CALLBACK) != 0;
+    self->callback = takes_callback ? nrpy_callback_new(self->exchange) : NULL;
     PyObject *coroutine = NULL;
-    if (callback != NULL || (entry->flags & NRPY_CALLBACK) == 0) {
-        coroutine = nrpy_call_handler(entry->handler, argument, callback);
+    if (self->callback != NULL || !takes_callback) {
+        coroutine = nrpy_call_handler(entry->handler, argument, self->callback);
     }
     if (coroutine != NULL && !PyCoro_CheckExact(coroutine) && !PyObject_HasAttrString(coroutine, "throw")) {
         PyErr_Format(PyExc_TypeError, "an async handler returned %.100s, and no coroutine",
                      Py_TYPE(coroutine)->tp_name);
         Py_CLEAR(coroutine);
     }
-    Py_XDECREF(callback);
     Py_DECREF(argument);
     return coroutine;
 }
@@ -364,6 +367,17 @@ void nrpy_runner_look(nrpy_exchange *exchange) {
         report(nrpy_stream_look(self->stream));
     }
     Py_DECREF(self);
+}
+
+void nrpy_runner_pass_cancel(nrpy_exchange *exchange) {
+    pthread_mutex_lock(&exchange->lock);
+    exchange->cancel_queued = false;
+    pthread_mutex_unlock(&exchange->lock);
+    nrpy_runner *self = (nrpy_runner *)Py_XNewRef((PyObject *)exchange->runner);
+    if (self != NULL) {
+        pass_cancel_on(self);
+        Py_DECREF(self);
+    }
 }
 
 void nrpy_runners_cancel(nrpy_loop *loop) {

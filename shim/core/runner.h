@@ -16,6 +16,7 @@ typedef struct nrpy_runner {
     nrpy_loop *loop;
     PyObject *coroutine; /* the author's, owned; NULL once it is over */
     PyObject *task;      /* owned; NULL once it is over */
+    PyObject *callback;  /* the handler's, owned, or NULL: dropped before its answer it would answer Err */
     PyObject *stream;    /* the handler's Stream, owned, or NULL; likewise */
     unsigned cancels;    /* how many of the exchange's it has passed on */
     bool has_begun;
@@ -30,6 +31,9 @@ void nrpy_runner_begin(nrpy_loop *loop, nrpy_call *call);
 
 /* The loop looks at an exchange again: there is input, or room, or it is to end. Likewise. */
 void nrpy_runner_look(nrpy_exchange *exchange);
+
+/* Its task is to end: the cancel_item has come. Likewise. */
+void nrpy_runner_pass_cancel(nrpy_exchange *exchange);
 
 /* Cancels all tasks of the loop's. Likewise. */
 void nrpy_runners_cancel(nrpy_loop *loop);

@@ -54,6 +54,7 @@ typedef struct nrpy_thread {
     nrpy_visit *visits;      /* the thread's own */
     _Atomic(struct nrpy_exchange *)
         exchange;                     /* whose handler is at work on it, borrowed, or NULL; written by the thread */
+    bool runs_loop;                   /* it is an event loop's; the thread's own */
     unsigned submits;                 /* calls it has put into queues; the thread's own */
     struct nrpy_owned *owned_in_send; /* bytes the host was just given, until it gives them back; the thread's own */
     uintptr_t stack_low;              /* set once by the thread */
@@ -104,6 +105,11 @@ static inline bool nrpy_is_in_handler(nrpy_thread *thread) {
 /* Whether this thread may wait for a host: none waits below it. NULL: a thread we know nothing of. */
 static inline bool nrpy_may_wait(const nrpy_thread *thread) {
     return thread != NULL && thread->frames == NULL;
+}
+
+/* Whether this thread may wait as long as a host likes: not where every other call of an event loop would wait too. */
+static inline bool nrpy_may_wait_long(const nrpy_thread *thread) {
+    return nrpy_may_wait(thread) && !thread->runs_loop;
 }
 
 /* Whether this thread's stack, here, is one of its own (no fiber) and large enough for Python. */
