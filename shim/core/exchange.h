@@ -181,12 +181,13 @@ void nrpy_exchange_drain(nrpy_exchange *exchange);
 bool nrpy_exchange_abandon(nrpy_exchange *exchange);
 
 /* Whose inbox_item it is. */
-static inline nrpy_exchange *nrpy_exchange_of_cancel(nrpy_item *item) {
-    return (nrpy_exchange *)(void *)((char *)item - offsetof(nrpy_exchange, cancel_item));
-}
-
 static inline nrpy_exchange *nrpy_exchange_of_inbox(nrpy_item *item) {
     return (nrpy_exchange *)(void *)((char *)item - offsetof(nrpy_exchange, inbox_item));
+}
+
+/* Whose cancel_item it is. */
+static inline nrpy_exchange *nrpy_exchange_of_cancel(nrpy_item *item) {
+    return (nrpy_exchange *)(void *)((char *)item - offsetof(nrpy_exchange, cancel_item));
 }
 
 nrpy_frame *nrpy_frame_new(NrStatus status, const void *bytes, uint64_t length);

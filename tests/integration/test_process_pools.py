@@ -34,6 +34,11 @@ def fifos(tmp_path: Path) -> tuple[Path, Path]:
     return paths
 
 
+def first_pid(fifo: Path) -> int:
+    """The process that wrote its number first: a second worker may have come to `wait` meanwhile."""
+    return int(fifo.read_text().split()[0])
+
+
 def wait_until_gone(pid: int) -> None:
     try:
         handle = os.pidfd_open(pid)
@@ -63,7 +68,7 @@ def test_workers_can_be_told_to_terminate(start_host: StartHost, pools: Path, fi
     host = loaded(start_host, pools)
     assert host.call("signals").reply.text == "[]"
     sid = host.submit("wait", path=str(fifos[0]), query=str(fifos[1])).sid
-    os.kill(int(fifos[0].read_text()), signal.SIGTERM)
+    os.kill(first_pid(fifos[0]), signal.SIGTERM)
     assert host.wait(sid).reply.text.startswith("BrokenProcessPool: ")
 
 
@@ -93,7 +98,7 @@ def test_calls_lost_with_a_worker_are_answered(start_host: StartHost, pools: Pat
     host = loaded(start_host, pools)
     asked = {"path": str(fifos[0]), "query": str(fifos[1])}
     sids = [host.submit("wait", **asked).sid for _ in range(12)]  # type: ignore[arg-type]
-    os.kill(int(fifos[0].read_text()), signal.SIGKILL)
+    os.kill(first_pid(fifos[0]), signal.SIGKILL)
     replies = [host.wait(sid).reply for sid in sids]
     assert {reply.status for reply in replies} == {Status.ERR}
     assert {reply.text.partition(":")[0] for reply in replies} == {"BrokenProcessPool"}
@@ -130,7 +135,7 @@ def test_workers_end_with_a_host_that_is_killed(start_host: StartHost, pools: Pa
     host = start_host(clean=False, leaks=False)
     assert host.load(pools) == Status.OK
     host.submit("wait", path=str(fifos[0]), query=str(fifos[1]))
-    busy = int(fifos[0].read_text())
+    busy = first_pid(fifos[0])
     idle = int(host.call("where").reply.text.split()[0])
     assert busy != idle
     os.kill(host.pid, signal.SIGKILL)
@@ -160,7 +165,7 @@ def test_running_calls_may_finish(start_host: StartHost, pools: Path, fifos: tup
 def test_a_worker_that_never_ends(start_host: StartHost, pools: Path, fifos: tuple[Path, Path]) -> None:
     host = loaded(start_host, pools, env=HASTY)
     sids = [host.submit("wait", path=str(fifos[0]), query=str(fifos[1])).sid for _ in range(9)]
-    pid = int(fifos[0].read_text())
+    pid = first_pid(fifos[0])
     host.shutdown()
     assert {host.wait(sid).reply.text for sid in sids} == {"the plugin is shutting down"}
     wait_until_gone(pid)

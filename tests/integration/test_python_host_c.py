@@ -270,6 +270,6 @@ def test_many_loads_leave_nothing(file: str) -> None:
             gc.collect()
             return len(gc.get_objects())
         before = rounds(200)
-        assert abs(rounds(200) - before) < 50
+        assert rounds(200) - before < 50  # fewer is no loss: 3.13 stops watching some tuples late
     """
     run(code, C_PLUGINS / file, "v1-raw" if "raw" in file else "v1")

@@ -93,7 +93,7 @@ def signals(_req: Request) -> str:
 
 @plugin.handle("wait")
 def wait(req: Request) -> str:
-    Path(req.path).write_text(str(os.getpid()))
+    Path(req.path).write_text(f"{os.getpid()}\n")
     return Path(req.query).read_text()
 
 
