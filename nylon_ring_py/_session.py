@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 def prepare_runtime() -> None:
     """Make a fresh interpreter that is ours fit for plugins. Called once, on the thread that started it."""
+    import collections.abc  # noqa: F401  # 3.13's may come out empty if two threads import it at once (gh-125245)
     import threading  # noqa: F401  # its main thread is the one that imports it first, and that must outlive the others
 
     for stream in (sys.stdout, sys.stderr):  # None where the host has closed the descriptor
