@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -79,6 +80,13 @@ def start_host() -> Iterator[StartHost]:
     yield run
     for host in reversed(running):
         host.__exit__(None, None, None)
+
+
+def until(seen: Callable[[], bool], limit_s: float = 60.0) -> None:
+    """Asks again until it is so; AssertionError where it never comes to that."""
+    deadline = time.monotonic() + limit_s
+    while not seen():
+        assert time.monotonic() < deadline, "it never came to that"
 
 
 def is_sanitized(kind: str) -> bool:
