@@ -57,11 +57,12 @@ AnyHandler: TypeAlias = (
 AnyRawHandler: TypeAlias = (
     RawAnswering | RawAwaiting | Callable[[bytes], Iterator[Result]] | Callable[[bytes], AsyncIterator[Result]]
 )
+AnyDuplexHandler: TypeAlias = Callable[[Stream], None] | Callable[[Stream], Coroutine[Any, Any, None]]
 
 Handler = TypeVar("Handler", bound=AnyHandler)
 SyncHandler = TypeVar("SyncHandler", bound=Answering)
 RawHandler = TypeVar("RawHandler", bound=AnyRawHandler)
-DuplexHandler = TypeVar("DuplexHandler", bound=Callable[[Stream], None] | Callable[[Stream], Coroutine[Any, Any, None]])
+DuplexHandler = TypeVar("DuplexHandler", bound=AnyDuplexHandler)
 SharedObjects: TypeAlias = Mapping[str, Any] | None
 AnyLifespan: TypeAlias = (
     Callable[[], AsyncIterator[SharedObjects]]

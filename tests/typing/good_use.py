@@ -2,10 +2,21 @@
 
 import contextlib
 from collections.abc import AsyncIterator, Generator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, assert_type
 
-from nylon_ring_py import Callback, HandlerError, Plugin, Request, Response, Status, Stream, define_plugin
+from nylon_ring_py import (
+    Callback,
+    HandlerError,
+    Plugin,
+    Request,
+    Response,
+    Status,
+    Stream,
+    current_call,
+    define_plugin,
+)
 from nylon_ring_py.host import Host
 from nylon_ring_py.metrics import prometheus
 from nylon_ring_py.request import Args, Headers
@@ -103,8 +114,35 @@ def frames(payload: bytes) -> Iterator[bytes]:
     yield payload
 
 
+@plugin.handle("fetch")
+async def fetch(req: Request) -> bytes:
+    assert_type(current_call().cancelled, bool)
+    return req.body
+
+
+@plugin.handle("ticks")
+async def ticks(req: Request) -> AsyncIterator[str]:
+    yield "tick"
+
+
+@plugin.handle("open_async", stream=True)
+async def opened_async(req: Request) -> None: ...
+
+
 @plugin.stream("chat")
-def chat(stream: Stream) -> None: ...
+def chat(stream: Stream) -> None:
+    for frame in stream:
+        assert_type(frame, bytes)
+        stream.send(frame)
+
+
+@plugin.stream("chat_async", timeout_s=60, max_pending=10)
+async def chat_async(stream: Stream) -> None:
+    assert_type(stream.request, Request)
+    async for frame in stream:
+        assert_type(frame, bytes)
+        assert_type(await stream.send(frame), None)
+    assert_type(stream.close(Status.STREAM_END, "bye"), bool)
 
 
 @plugin.stream_data
@@ -169,11 +207,22 @@ made = define_plugin(
     "made",
     init=init,
     shutdown=bye,
-    entries={"unary": unary, "feed": feed, "later": later},
+    lifespan=pool,
+    entries={"unary": unary, "feed": feed, "later": later, "fetch": fetch, "ticks": ticks},
     sync_entries={"ping": ping},
     raw_entries={"echo": echo, "frames": frames},
-    stream_entries={"open": opened},
+    stream_entries={"open": opened, "open_async": opened_async},
+    duplex_entries={"chat": chat, "chat_async": chat_async},
     stream_handlers={"data": data, "close": close},
+    executor=lambda: ThreadPoolExecutor(4),
+    timeout_s=2,
+    idle_timeout_s=60,
+    close_timeout_s=5,
+    max_buffered=16,
+    max_sync_streams=8,
+    loops=1,
+    event_loop="uvloop",
+    slow_callback_s=None,
 )
 assert_type(made, Plugin)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from nylon_ring_py import Callback, HandlerError, Plugin, Request, Response, Status
+from nylon_ring_py import Callback, HandlerError, Plugin, Request, Response, Status, Stream, define_plugin
 from nylon_ring_py.testing import FakeHost
 
 plugin = Plugin("wrong", workers="4")  # type: ignore[arg-type]
@@ -75,6 +75,15 @@ def close(sid: int, frame: bytes) -> None: ...
 def init(app: Plugin) -> None: ...
 
 
+@plugin.stream("yields")  # type: ignore[type-var]
+def yields(stream: Stream) -> Iterator[bytes]:
+    yield b""
+
+
+@plugin.stream("of_a_request")  # type: ignore[type-var]
+async def of_a_request(req: Request) -> None: ...
+
+
 @plugin.lifespan  # type: ignore[type-var]
 async def life() -> None: ...
 
@@ -94,6 +103,11 @@ def answers(req: Request, callback: Callback) -> None:
     plugin.entries["x"] = None  # type: ignore[index]
 
 
+define_plugin("wrong", loops="2")  # type: ignore[arg-type]
+define_plugin("wrong", event_loop="trio")  # type: ignore[arg-type]
+define_plugin("wrong", sync_entries={"a": coroutine})  # type: ignore[dict-item]
+define_plugin("wrong", duplex_entries={"a": of_a_request})  # type: ignore[dict-item]
+define_plugin("wrong", lifespan=life)  # type: ignore[arg-type]
 FakeHost("wrong.py")  # type: ignore[arg-type]
 FakeHost(plugin, abi="v1-raw")  # type: ignore[arg-type]
 FakeHost(plugin).call("unary", 5)  # type: ignore[arg-type]

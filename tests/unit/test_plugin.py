@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Optional
@@ -14,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Optional
 import pytest
 
 import nylon_ring_py
-from nylon_ring_py import Callback, Plugin, RegistrationError, Request, Response, Status, define_plugin
-from nylon_ring_py._core import CALLBACK, GENERATOR, RAW, STREAM, SYNC
+from nylon_ring_py import Callback, Plugin, RegistrationError, Request, Response, Status, Stream, define_plugin
+from nylon_ring_py._core import ASYNC, CALLBACK, DUPLEX, GENERATOR, RAW, STREAM, SYNC
 from nylon_ring_py.errors import NotBoundError, NotSupportedYetError
 
 if TYPE_CHECKING:
@@ -298,11 +300,21 @@ def _generator_with_callback(req: Any, callback: Any) -> Iterator[str]:
 async def _coroutine(req: Any) -> None: ...
 
 
+def _plain_duplex(stream: Stream) -> None: ...
+
+
+async def _duplex(stream: Stream) -> None: ...
+
+
 async def _async_generator(req: Any) -> Any:
     yield "a"
 
 
 def _nothing() -> None: ...
+
+
+def _life() -> Iterator[None]:
+    yield
 
 
 def _two(req: Any, other: Any) -> None: ...
@@ -537,24 +549,64 @@ def test_one_plugin_serves_one_load(plugin: Plugin) -> None:
 
 
 def test_define_plugin_builds_what_decorators_build() -> None:
-    calls = SimpleNamespace(data=lambda sid, data: None, close=lambda sid: None, init=lambda: 1, bye=lambda: 2)
+    calls = SimpleNamespace(
+        data=lambda sid, data: None, close=lambda sid: None, init=lambda: 1, bye=lambda: 2, life=_life
+    )
     made = define_plugin(
         "shop",
         "2.0",
         init=calls.init,
         shutdown=calls.bye,
-        entries={"a": _plain, "b": _generator},
+        lifespan=calls.life,
+        entries={"a": _plain, "b": _generator, "f": _coroutine},
         sync_entries={"c": _plain},
         raw_entries={"d": _plain},
-        stream_entries={"e": _plain},
+        stream_entries={"e": _plain, "g": _coroutine},
+        duplex_entries={"h": _plain_duplex, "i": _duplex},
         stream_handlers={"data": calls.data, "close": calls.close},
-        workers=2,
     )
     flags = {name: entry.flags for name, entry in made.entries.items()}
-    assert flags == {"a": 0, "b": GENERATOR, "c": SYNC, "d": RAW, "e": STREAM}
+    assert flags == {
+        "a": 0,
+        "b": GENERATOR,
+        "f": ASYNC,
+        "c": SYNC,
+        "d": RAW,
+        "e": STREAM,
+        "g": STREAM | ASYNC,
+        "h": DUPLEX,
+        "i": DUPLEX | ASYNC,
+    }
     assert (made._stream_data, made._stream_close) == (calls.data, calls.close)
-    assert (made._init_hooks, made._shutdown_hooks) == ([calls.init], [calls.bye])
-    assert (made.version, made.workers) == ("2.0", 2)
+    assert (made._init_hooks, made._shutdown_hooks, made._lifespans) == ([calls.init], [calls.bye], [calls.life])
+    assert made.version == "2.0"
+
+
+def test_define_plugin_takes_every_setting() -> None:
+    settings: dict[str, Any] = {
+        "workers": 2,
+        "max_pending": 3,
+        "executor": ThreadPoolExecutor,
+        "config": {"size": 4},
+        "shutdown_timeout_s": 5.0,
+        "timeout_s": 6.0,
+        "idle_timeout_s": 7.0,
+        "close_timeout_s": 8.0,
+        "max_buffered": 9,
+        "max_sync_streams": 10,
+        "loops": 11,
+        "event_loop": "uvloop",
+        "slow_callback_s": 12.0,
+    }
+    assert set(settings) == set(inspect.signature(Plugin).parameters) - {"name", "version"}
+    made, decorated = define_plugin("x", **settings), Plugin("x", **settings)
+    for name, value in settings.items():
+        assert getattr(made._settings, name) == getattr(decorated._settings, name) == value
+
+
+def test_define_plugin_has_the_defaults_of_plugin() -> None:
+    ours, theirs = inspect.signature(define_plugin).parameters, inspect.signature(Plugin).parameters
+    assert {name: ours[name].default for name in theirs} == {name: each.default for name, each in theirs.items()}
 
 
 def test_define_plugin_knows_two_stream_handlers() -> None:
