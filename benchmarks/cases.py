@@ -173,7 +173,7 @@ def all_cases(hops: Hops) -> list[Case]:
             50_000,
         ),
         Case(
-            [Row("generator: frames of 128 B", "/s", Target(2e6, "at least"))],
+            [Row("generator: frames of 128 B", "/s", Target(3e6, "at least"))],
             pooled(hops, "gen", "stream", "frames_per_s"),
             None,
             1_000_000 // FRAMES,

@@ -55,6 +55,7 @@ class Tools:
     host: Path
     plugin: Path
     second: Path
+    loop: Path  # the plugin with an event loop
     floor: Path
     peer: Path
     rust: Path | None  # the folder of the Rust hosts, where there is cargo
@@ -128,6 +129,7 @@ def prepare(folder: Path) -> Tools:
         host=host,
         plugin=folder / "plugin.so",
         second=folder / "second.so",
+        loop=folder / "loop.so",
         floor=folder / "floor.so",
         peer=folder / "peer.so",
         rust=build_rust(),
@@ -135,6 +137,7 @@ def prepare(folder: Path) -> Tools:
     build_floor(tools.floor)
     build_peer(tools.peer)
     run(build_command(HERE / "plugin.py", tools.plugin))
+    run(build_command(HERE / "plugin_loop.py", tools.loop))
     shutil.copy(HERE / "plugin.py", folder / "second.py")
     run(build_command(folder / "second.py", tools.second))
     return tools

@@ -21,6 +21,7 @@ from typing import Any
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.cases import Hops, all_cases
+from benchmarks.loop_cases import loop_cases
 from benchmarks.measure import BenchError, libpython, prepare
 from benchmarks.report import Row, as_json, show, table
 from benchmarks.rust_cases import rust_cases
@@ -47,7 +48,7 @@ def facts_of(hops: Hops, load_before: float) -> dict[str, Any]:
 
 def measure(*, quick: bool, rounds: int, hops: Hops) -> list[Row]:
     """Run all rounds; progress goes to stderr."""
-    cases = all_cases(hops)
+    cases = all_cases(hops) + loop_cases(hops)
     with tempfile.TemporaryDirectory(prefix="nylon-bench-") as folder:
         print("building the floor, the plugin and the Rust hosts", file=sys.stderr)
         tools = prepare(Path(folder))

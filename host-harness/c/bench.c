@@ -22,15 +22,35 @@ static const char usage[] =
     "  throughput  calls a second with at most --window outstanding\n"
     "  roundtrip   one call at a time, the thread spinning for its reply: p50, p99\n"
     "  stream      frames a second\n"
+    "  echo        frames a second through --streams that send back what they are sent; --calls frames in all,\n"
+    "              each sent again while it is refused\n"
+    "  idle        what --streams take of memory which are open, and have sent one frame back\n"
     "  load        from opening the file to the first reply; with --second FILE one more plugin after it\n"
     "\n"
-    "  --calls N (100000)  --warmup N (a tenth)  --threads T (1)  --window W (1024)\n"
+    "  --calls N (100000)  --warmup N (a tenth)  --threads T (1)  --window W (1024)  --streams S (1)\n"
     "  --body BYTES (128)  --headers N (3)  --abi v1|v1-raw|v2 (v1)  --raw  --json\n"
     "  --pace NS (0)       submit: from one call to the next\n"
     "  --busy ENTRY --busy-end ENTRY   submit: meanwhile a stream of the first runs, which sends one frame\n"
     "                      when it has begun; a call of the second, answered inside handle, ends it\n";
 
-enum { KIND = 1, CALLS, WARMUP, THREADS, WINDOW, BODY, HEADERS, ABI, RAW, JSON, HELP, PACE, BUSY, BUSY_END, SECOND };
+enum {
+    KIND = 1,
+    CALLS,
+    WARMUP,
+    THREADS,
+    WINDOW,
+    BODY,
+    HEADERS,
+    ABI,
+    RAW,
+    JSON,
+    HELP,
+    PACE,
+    BUSY,
+    BUSY_END,
+    SECOND,
+    STREAMS
+};
 
 static const struct option table[] = {
     {"kind", required_argument, NULL, KIND},
@@ -48,11 +68,13 @@ static const struct option table[] = {
     {"busy", required_argument, NULL, BUSY},
     {"busy-end", required_argument, NULL, BUSY_END},
     {"second", required_argument, NULL, SECOND},
+    {"streams", required_argument, NULL, STREAMS},
     {0},
 };
 
 static bool read_options(bench *b, int argc, char **argv) {
-    *b = (bench){.calls = 100000, .threads = 1, .window = 1024, .body = 128, .headers = 3, .warmup = UINT64_MAX};
+    *b = (bench){
+        .calls = 100000, .threads = 1, .streams = 1, .window = 1024, .body = 128, .headers = 3, .warmup = UINT64_MAX};
     int option;
     while ((option = getopt_long(argc, argv, "", table, NULL)) != -1) {
         uint64_t number = optarg != NULL ? strtoull(optarg, NULL, 10) : 0;
@@ -101,6 +123,9 @@ static bool read_options(bench *b, int argc, char **argv) {
         case SECOND:
             b->second = optarg;
             break;
+        case STREAMS:
+            b->streams = (size_t)number;
+            break;
         case HELP:
             fputs(usage, stdout);
             exit(0);
@@ -111,13 +136,14 @@ static bool read_options(bench *b, int argc, char **argv) {
     if (b->warmup == UINT64_MAX) {
         b->warmup = b->calls / 10;
     }
-    if (argc - optind != 2 || b->kind == NULL || b->calls == 0 || b->threads == 0 || b->window == 0) {
+    if (argc - optind != 2 || b->kind == NULL || b->calls == 0 || b->threads == 0 || b->streams == 0 ||
+        b->window == 0) {
         return false;
     }
     b->plugin = argv[optind];
     b->entry = argv[optind + 1];
     bool is_busy_whole = (b->busy == NULL) == (b->busy_end == NULL) && (b->busy == NULL || b->threads == 1);
-    return is_busy_whole && b->threads <= MAX_LANES;
+    return is_busy_whole && b->threads <= MAX_LANES && b->streams <= MAX_LANES;
 }
 
 static bool make_request(bench *b) {
@@ -152,6 +178,7 @@ static bench_run *run_of(const char *kind) {
         {"unary", bench_inside},        {"raw", bench_inside},    {"id", bench_inside},
         {"fast", bench_fast},           {"submit", bench_submit}, {"throughput", bench_throughput},
         {"roundtrip", bench_roundtrip}, {"stream", bench_stream}, {"load", bench_load},
+        {"echo", bench_echo},           {"idle", bench_idle},
     };
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
         if (strcmp(kinds[i].name, kind) == 0) {
@@ -216,7 +243,8 @@ int command_bench(int argc, char **argv) {
     pthread_t idle;
     pthread_mutex_lock(&over);
     bool has_idle = pthread_create(&idle, NULL, be_there, NULL) == 0;
-    if (!has_idle || !bench_tallies_make(b.threads + OWN_LANES) || !make_request(&b)) {
+    if (!has_idle || !bench_tallies_make((b.threads > b.streams ? b.threads : b.streams) + OWN_LANES) ||
+        !make_request(&b)) {
         fprintf(stderr, "nrhost bench: out of memory\n");
     } else if ((host = load(&b, why, sizeof why)) == NULL) {
         fprintf(stderr, "nrhost bench: %s\n", why);

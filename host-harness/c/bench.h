@@ -14,7 +14,7 @@ typedef struct bench {
     const char *busy, *busy_end; /* what keeps Python busy meanwhile, or NULL */
     const char *second;          /* one more plugin to load, or NULL */
     uint64_t calls, warmup, pace_ns;
-    size_t threads, window, body;
+    size_t threads, streams, window, body;
     uint32_t headers;
     nrhost_abi abi;
     bool raw, by_id, json;
@@ -52,6 +52,10 @@ bench_tally *bench_tally_of(size_t lane);
 
 /* Calls `entry` under a sid of its own: the lane's number in the low 16 bits, `count` above. */
 NrStatus bench_enter(const bench *b, NrStr entry, size_t lane, uint64_t count);
+
+/* Sends the payload into the stream that bench_enter opened so, or closes the host's end of it. */
+NrStatus bench_send(const bench *b, size_t lane, uint64_t count);
+NrStatus bench_close(const bench *b, size_t lane, uint64_t count);
 
 /* Spins: the measured time is the plugin's, not a futex's. Yields after long, for machines with few cores. */
 void bench_await(const bench_tally *tally, uint64_t done);
@@ -100,10 +104,11 @@ double bench_hop_ns(void);
 
 double bench_percentile(const totals *t, double share);
 
-/* ---- bench_kinds.c, bench_load.c ---- */
+/* ---- bench_kinds.c, bench_load.c, bench_streams.c ---- */
 
 /* Measures, and writes what came of it; or returns why it could not. */
 typedef const char *bench_run(const bench *b, json *out);
-bench_run bench_inside, bench_fast, bench_submit, bench_throughput, bench_roundtrip, bench_stream, bench_load;
+bench_run bench_inside, bench_fast, bench_submit, bench_throughput, bench_roundtrip, bench_stream, bench_load,
+    bench_echo, bench_idle;
 
 #endif /* NRHOST_BENCH_H */

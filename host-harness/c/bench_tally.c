@@ -112,9 +112,13 @@ bench_tally *bench_tally_of(size_t lane) {
     return &tallies[lane];
 }
 
+static uint64_t sid_of(size_t lane, uint64_t number) {
+    return (number << LANE_BITS) | lane;
+}
+
 NrStatus bench_enter(const bench *b, NrStr entry, size_t lane, uint64_t number) {
     const nrhost_functions *f = b->functions;
-    uint64_t sid = (number << LANE_BITS) | lane;
+    uint64_t sid = sid_of(lane, number);
     if (f->v2 != NULL) {
         bool own = b->by_id && entry.ptr == (const uint8_t *)b->entry; /* not the --busy ones */
         return own ? f->v2->handle_by_id(b->id, sid, b->payload) : f->v2->handle(entry, sid, b->payload);
@@ -123,6 +127,18 @@ NrStatus bench_enter(const bench *b, NrStr entry, size_t lane, uint64_t number) 
         return f->handle_raw(f->plugin_ctx, entry, sid, b->payload);
     }
     return f->handle(f->plugin_ctx, entry, sid, b->raw ? NULL : &b->metadata, b->payload);
+}
+
+NrStatus bench_send(const bench *b, size_t lane, uint64_t number) {
+    const nrhost_functions *f = b->functions;
+    uint64_t sid = sid_of(lane, number);
+    return f->v2 != NULL ? f->v2->stream_data(sid, b->payload) : f->stream_data(f->plugin_ctx, sid, b->payload);
+}
+
+NrStatus bench_close(const bench *b, size_t lane, uint64_t number) {
+    const nrhost_functions *f = b->functions;
+    uint64_t sid = sid_of(lane, number);
+    return f->v2 != NULL ? f->v2->stream_close(sid) : f->stream_close(f->plugin_ctx, sid);
 }
 
 void bench_await(const bench_tally *tally, uint64_t done) {

@@ -473,6 +473,8 @@ def test_command_stream_and_info() -> None:
         ("throughput", "deferred", "calls_per_s"),
         ("roundtrip", "deferred", "p99_ns"),
         ("stream", "burst", "frames_per_s"),
+        ("echo", "duplex", "frames_per_s"),
+        ("idle", "duplex", "open_ns"),
     ],
 )
 def test_command_bench(kind: str, entry: str, figure: str) -> None:
@@ -482,3 +484,10 @@ def test_command_bench(kind: str, entry: str, figure: str) -> None:
     refused = nrhost("bench", PLUGIN, "no entry", "--kind", kind, "--calls", "10")
     assert refused.returncode == 1
     assert "nrhost bench" in refused.stderr
+
+
+@pytest.mark.parametrize("kind", ["echo", "idle"])
+def test_command_bench_says_which_entry_is_no_echo(kind: str) -> None:
+    done = nrhost("bench", PLUGIN, "burst", "--kind", kind, "--calls", "10", "--streams", "2")
+    assert done.returncode == 1
+    assert "a stream ended before the host had closed it" in done.stderr
