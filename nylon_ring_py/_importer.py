@@ -48,8 +48,48 @@ def read_archive(archive: bytes) -> dict[str, tuple[int, int]]:
     return places
 
 
+class _Finder:
+    """Finds the importers of all plugins. There is one, and it stays on `sys.meta_path` and `sys.path_hooks` for good.
+
+    An import walks those lists while other threads import and load plugins: whoever takes something out of them makes
+    such an import pass over the next one, and not find its module (gh-130094).
+    """
+
+    def __init__(self) -> None:
+        self.importers: dict[str, PluginImporter] = {}  # by private package
+
+    def install(self) -> None:
+        """Takes the places it must have. May be called again."""
+        if self not in sys.meta_path:
+            sys.meta_path.insert(0, self)
+        if self.path_hook not in sys.path_hooks:
+            sys.path_hooks.insert(0, self.path_hook)
+
+    def find_spec(self, fullname: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        """Returns the spec of a plugin's module, None for every other name."""
+        importer = self.importers.get(fullname.partition(".")[0])
+        return importer.find_spec(fullname) if importer is not None else None
+
+    def path_hook(self, path: object) -> FolderFinder:
+        """Returns what lists a folder of a plugin, so that `pkgutil.iter_modules(__path__)` sees its modules.
+
+        Raises:
+            ImportError: it is no plugin's.
+        """
+        package, colon, folder = path.partition(":") if isinstance(path, str) else ("", "", "")
+        importer = self.importers.get(package)
+        if not colon or importer is None:
+            raise ImportError
+        from nylon_ring_py._resources import FolderFinder
+
+        return FolderFinder(importer, folder)
+
+
+_finder = _Finder()
+
+
 class PluginImporter:
-    """The finder and the loader of one plugin instance.
+    """The loader of one plugin instance.
 
     Args:
         archive: the plugin's files, as `nylon_ring_py.build.payload.pack_archive` makes them.
@@ -89,8 +129,8 @@ class PluginImporter:
             raise ImportError(f"plugin {self._name!r} was loaded before: make another importer")
         try:
             self._claim_package()
-            sys.meta_path.insert(0, self)
-            sys.path_hooks.insert(0, self._path_hook)
+            _finder.importers[self.package] = self
+            _finder.install()
             main = f"{self.package}.{self._main}"
             builtins.__import__(main)
             return sys.modules[main]
@@ -106,17 +146,14 @@ class PluginImporter:
         if self._unloaded or not self.package:
             return
         self._unloaded = True
-        if self in sys.meta_path:
-            sys.meta_path.remove(self)
-        if self._path_hook in sys.path_hooks:
-            sys.path_hooks.remove(self._path_hook)
+        _finder.importers.pop(self.package, None)
         prefix = self.package + "."
         # Other threads import meanwhile: list() takes its copy in one step.
         for name in list(sys.modules):
             if name == self.package or name.startswith(prefix):
                 sys.modules.pop(name, None)
         for path in list(sys.path_importer_cache):
-            if self._folder_of(path) is not None:
+            if isinstance(path, str) and path.startswith(f"{self.package}:"):
                 sys.path_importer_cache.pop(path, None)
         if "linecache" in sys.modules:
             import linecache  # by import, which waits where another thread is in the middle of its own
@@ -173,12 +210,10 @@ class PluginImporter:
             self._exit_callbacks.append(ExitCallbacks())
         return self._exit_callbacks[0]
 
-    # Finder
+    # What the finder asks
 
-    def find_spec(self, fullname: str, path: object = None, target: object = None) -> ModuleSpec | None:
-        """Returns the spec of a module of this plugin, None for every other name."""
-        if not fullname.startswith(self.package + "."):
-            return None
+    def find_spec(self, fullname: str) -> ModuleSpec | None:
+        """Returns the spec of a module below the private package, None where there is none."""
         location = self._locate(fullname)
         if location is None:
             return None
@@ -224,20 +259,6 @@ class PluginImporter:
         root.__loader__ = self  # type: ignore[assignment]
         root.__package__ = candidate
         root.__path__ = root.__spec__.submodule_search_locations or []
-
-    # A path hook, so that pkgutil.iter_modules(__path__) sees the sub-modules
-
-    def _folder_of(self, path: object) -> str | None:
-        marker = f"{self.package}:"
-        return path[len(marker) :] if isinstance(path, str) and path.startswith(marker) else None
-
-    def _path_hook(self, path: str) -> FolderFinder:
-        folder = self._folder_of(path)
-        if folder is None:
-            raise ImportError
-        from nylon_ring_py._resources import FolderFinder
-
-        return FolderFinder(self, folder)
 
     def children(self, folder: str) -> dict[str, bool]:
         """Returns the names directly in a folder of the archive, with True for those that are folders."""

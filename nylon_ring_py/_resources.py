@@ -111,7 +111,7 @@ class ArchiveReader(TraversableResources):
 
 
 class FolderFinder:
-    """Lists a package's sub-modules. It finds none: the importer on `sys.meta_path` was asked first."""
+    """Lists a package's sub-modules. It finds none: the finder on `sys.meta_path` was asked first."""
 
     def __init__(self, importer: PluginImporter, folder: str) -> None:
         self._importer = importer

@@ -207,6 +207,7 @@ def test_python_is_unharmed_afterwards(python: tuple[str, Path]) -> None:
     """Many loads and unloads; what the guest Python had stays as it was."""
     code = """
         before = sys.getswitchinterval(), sys.stdout.line_buffering, set(sys.modules), list(sys.meta_path)
+        from nylon_ring_py._importer import _finder
         for i in range(20):
             again = Host(sys.argv[1])
             assert again.init() == 0
@@ -215,7 +216,7 @@ def test_python_is_unharmed_afterwards(python: tuple[str, Path]) -> None:
         assert sys.getswitchinterval() == before[0]
         assert sys.stdout.line_buffering == before[1]
         assert [name for name in sys.modules if name.startswith("nylon_ring_plugin_")] == []
-        assert sys.meta_path == before[3]
+        assert sys.meta_path == [_finder, *before[3]]
         assert threading.active_count() == 1, threading.enumerate()
     """
     done = run_python(*python, code)

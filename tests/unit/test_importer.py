@@ -22,6 +22,7 @@ from typing import Any
 
 import pytest
 
+from nylon_ring_py import _importer
 from nylon_ring_py._importer import PluginImporter
 from nylon_ring_py.build.payload import pack_archive
 
@@ -47,6 +48,7 @@ def snapshot() -> tuple[Any, ...]:
 def _nothing_left_behind() -> Iterator[None]:
     loaded: weakref.WeakSet[PluginImporter] = weakref.WeakSet()
     original = PluginImporter.load
+    _importer._finder.install()  # by the first load, and for good
     before = snapshot()
 
     def load(self: PluginImporter) -> ModuleType:
@@ -368,6 +370,27 @@ def test_three_hundred_rounds_leave_nothing() -> None:
     for _ in range(300):
         round_trip()
     assert counts() == before
+
+
+def test_an_unload_hides_no_finder_from_an_import_at_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another thread is in the middle of `sys.meta_path` when a plugin is unloaded: here the finder before does it."""
+    importer = make({"main.py": "x = 1"})
+    importer.load()
+    asked = []
+
+    class Unloads:
+        def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+            importer.unload()
+
+    class Last:
+        def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+            asked.append(name)
+
+    changed: list[Any] = [sys.meta_path[0], Unloads(), Last(), *sys.meta_path[1:]]
+    monkeypatch.setattr(sys, "meta_path", changed)
+    with pytest.raises(ModuleNotFoundError):
+        importlib.import_module("no_such_module_anywhere")
+    assert asked == ["no_such_module_anywhere"]
 
 
 def test_only_light_modules_are_imported() -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from nylon_ring_py import Status
 from nylon_ring_py._core import GENERATOR, SYNC
+from nylon_ring_py._importer import _finder
 from nylon_ring_py._session import Session, failure_text, prepare_runtime, start
 from nylon_ring_py.build.payload import pack_archive
 from nylon_ring_py.errors import NotBoundError, PluginLookupError
@@ -41,6 +42,7 @@ class _Trace(list[str]):
 def trace(monkeypatch: pytest.MonkeyPatch) -> Iterator[_Trace]:
     seen = _Trace()
     monkeypatch.setitem(sys.modules, "nylon_test_trace", SimpleNamespace(say=seen.append))
+    _finder.install()  # by the first load, and for good
     before = set(sys.modules), list(sys.meta_path), list(sys.path_hooks)
     yield seen
     assert {name for name in set(sys.modules) - before[0] if name.startswith("nylon_ring_plugin_")} == set()
