@@ -89,6 +89,21 @@ verb verb_free_frames;
 void callback_on_result(void *user, nrhost *host, uint64_t sid, NrStatus status);
 verb verb_callback, verb_parked, verb_release, verb_callback_report;
 
+/* ---- drive_echo.c: a call whose entry gives its body back ---- */
+typedef struct echo_call {
+    nrhost_request request; /* the payload is the body */
+    bool fast;              /* by nrhost_call_fast */
+    uint64_t pieces;        /* 0: the body goes with the call; else it is sent to the open stream, in so many pieces */
+} echo_call;
+
+typedef struct echo_result {
+    bool accepted, replied, wrong; /* replied: the terminal reply came */
+} echo_result;
+
+/* A body that no other call has. */
+void echo_fill(uint8_t *body, size_t len, uint64_t number);
+echo_result echo_once(const plugin_slot *slot, const echo_call *what);
+
 /* ---- drive_callers.c ---- */
 verb verb_storm_entry, verb_reload;
 

@@ -11,9 +11,9 @@
 #define THREADS_MAX 256u
 
 typedef struct callers {
-    const char *plugin, *entry, *door;
+    const char *plugin, *entry, *door, *kind;
     uint64_t lineage; /* a plugin loaded later under the same name is another one */
-    nrhost_kind kind;
+    uint64_t pieces;  /* of a body that is sent to a duplex stream */
     size_t body;
     uint64_t calls;
     _Atomic uint64_t next;
@@ -24,73 +24,30 @@ typedef struct callers {
     pthread_t threads[THREADS_MAX];
 } callers;
 
-typedef struct result {
-    bool accepted, replied, wrong;
-} result;
-
-/* A payload no other call has: its number, again and again. */
-static void fill(uint8_t *body, size_t len, uint64_t number) {
-    for (size_t i = 0; i < len; i++) {
-        body[i] = (uint8_t)(number >> (i % 8 * 8));
-    }
-}
-
-/* Err is no wrong answer of a plugin that is being shut down. */
-static bool is_wrong(const plugin_slot *slot, const nrhost_frame *frame, const nrhost_request *request) {
-    if (frame->status == NR_ERR && atomic_load(&slot->stopping)) {
-        return false;
-    }
-    if (request->kind == NRHOST_STREAM) {
-        return frame->status != NR_OK && frame->status != NR_STREAM_END;
-    }
-    return frame->status != NR_OK || frame->len != request->payload.len ||
-           (frame->len > 0 && memcmp(frame->data, request->payload.ptr, frame->len) != 0);
-}
-
-static result call_fast(const plugin_slot *slot, const nrhost_request *request) {
-    nrhost_frame reply;
-    nrhost_outcome outcome = nrhost_call_fast(slot->host, request, &reply);
-    result r = {.accepted = outcome != NRHOST_REFUSED, .replied = outcome == NRHOST_FRAME};
-    r.wrong = r.replied && is_wrong(slot, &reply, request);
-    nrhost_frame_free(&reply);
-    return r;
-}
-
-static result call_and_wait(const plugin_slot *slot, const nrhost_request *request) {
-    nrhost_call *call;
-    nrhost_frame frame;
-    nrhost_outcome outcome;
-    result r = {0};
-    nrhost_submit(slot->host, request, &call);
-    if (call == NULL) {
-        return r;
-    }
-    r.accepted = true;
-    while ((outcome = nrhost_call_next(call, DRIVE_TIMEOUT_S, &frame)) == NRHOST_FRAME) {
-        r.wrong = r.wrong || is_wrong(slot, &frame, request);
-        nrhost_frame_free(&frame);
-    }
-    r.replied = outcome == NRHOST_ENDED;
-    nrhost_call_release(call);
-    return r;
-}
-
 /* False when the plugin is there no more. */
 static bool call_once(callers *s, uint8_t *body, uint64_t number) {
     plugin_slot *slot = plugin_enter(s->plugin, s->lineage);
     if (slot == NULL) {
         return false;
     }
-    fill(body, s->body, number);
-    nrhost_request request = {
-        .entry = nrhost_str(s->entry),
-        .payload = nrhost_bytes(body, s->body),
-        .kind = s->kind,
-        .raw = strcmp(s->door, "raw") == 0,
-        .by_id = strcmp(s->door, "id") == 0,
+    bool duplex = strcmp(s->kind, "duplex") == 0;
+    echo_fill(body, s->body, number);
+    echo_call what = {
+        .request =
+            {
+                .entry = nrhost_str(s->entry),
+                .payload = nrhost_bytes(body, s->body),
+                .kind = duplex || strcmp(s->kind, "stream") == 0 ? NRHOST_STREAM : NRHOST_UNARY,
+                .raw = strcmp(s->door, "raw") == 0,
+                .by_id = strcmp(s->door, "id") == 0,
+            },
+        .fast = strcmp(s->door, "fast") == 0,
+        .pieces = duplex ? s->pieces : 0,
     };
-    request.id = request.by_id ? nrhost_resolve(slot->host, request.entry) : 0;
-    result r = strcmp(s->door, "fast") == 0 ? call_fast(slot, &request) : call_and_wait(slot, &request);
+    if (what.request.by_id) {
+        what.request.id = nrhost_resolve(slot->host, what.request.entry);
+    }
+    echo_result r = echo_once(slot, &what);
     plugin_leave(slot);
     pthread_mutex_lock(&s->lock);
     s->accepted += r.accepted;
@@ -119,11 +76,16 @@ static bool callers_begin(callers *s, const command *c, json *out, size_t thread
         .plugin = command_text(c, "plugin", "main"),
         .entry = command_text(c, "entry", ""),
         .door = command_text(c, "door", "handle"),
-        .kind = strcmp(command_text(c, "kind", "unary"), "stream") == 0 ? NRHOST_STREAM : NRHOST_UNARY,
+        .kind = command_text(c, "kind", "unary"),
+        .pieces = command_u64(c, "pieces", 8),
         .body = (size_t)command_u64(c, "body_size", 64),
         .calls = calls,
         .lock = PTHREAD_MUTEX_INITIALIZER,
     };
+    if (s->pieces == 0) {
+        json_fail(out, "pieces: a body has at least one");
+        return false;
+    }
     plugin_slot *slot = plugin_find(c, out);
     if (slot == NULL) {
         return false;
@@ -154,7 +116,7 @@ static void write_counts(const callers *s, json *out) {
     json_u64(out, "lost", s->lost);
 }
 
-/* storm entry= [kind=] [door=] [threads=8] [calls=1000] [body_size=64] [until=unload] */
+/* storm entry= [kind=unary|stream|duplex] [door=] [threads=8] [calls=1000] [body_size=64] [pieces=8] [until=unload] */
 void verb_storm_entry(const command *c, json *out) {
     callers s;
     bool forever = strcmp(command_text(c, "until", ""), "unload") == 0;

@@ -71,7 +71,7 @@ class Command:
         return Request(
             entry=self.text("entry"),
             body=body,
-            stream=self.text("kind", "unary") == "stream",
+            stream=self.text("kind") in ("stream", "duplex"),
             door=cast("Door", self.text("door", "handle")),
             method=self.text("method"),
             path=self.text("path"),
@@ -201,8 +201,10 @@ class Driver:
 
     def _storm(self, command: Command, calls: int | None) -> Storm:
         size = command.number("body_size", 64)
+        pieces = max(1, command.number("pieces", 8)) if command.text("kind") == "duplex" else 0
         threads = command.number("threads", 4)
-        return Storm(self._loaded(command).host, command.request, body_size=size, threads=threads, calls=calls)
+        host = self._loaded(command).host
+        return Storm(host, command.request, body_size=size, pieces=pieces, threads=threads, calls=calls)
 
     def verb_storm(self, command: Command) -> Answer:
         until_unload = command.text("until") == "unload"

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 
+from nylon_ring_py.host._echo import Echo, body_of
 from nylon_ring_py.host._host import Host
-from nylon_ring_py.host._submit import Request, is_last, submit
-from nylon_ring_py.host.errors import CallTimeoutError, HostClosedError, HostError, RefusedError
-from nylon_ring_py.host.reply import Reply
-from nylon_ring_py.status import Status
-
-LOST_AFTER_S = 30.0
+from nylon_ring_py.host._submit import Request
+from nylon_ring_py.host.errors import HostClosedError, RefusedError
 
 
 @dataclass
@@ -38,14 +34,18 @@ class Storm:
         host: whose plugin; `reload` may replace it meanwhile.
         request: what to call; the bodies are made anew, each unlike any other.
         body_size: bytes of a body.
+        pieces: how many a body is cut into where it is sent to an open stream; 0: it goes with the call.
         threads: how many callers.
         calls: how many calls they make between them; None: until `stop`, or until the plugin is unloaded.
     """
 
-    def __init__(self, host: Host, request: Request, *, body_size: int, threads: int, calls: int | None) -> None:
+    def __init__(
+        self, host: Host, request: Request, *, body_size: int, pieces: int = 0, threads: int, calls: int | None
+    ) -> None:
         self._host = host
         self._request = request
         self._body_size = body_size
+        self._pieces = pieces
         self._left = calls
         self._number = 0
         self._lock = threading.Lock()
@@ -84,12 +84,10 @@ class Storm:
 
     def _call(self, number: int, counts: Counts) -> bool:
         """One call; False when there is nobody to call any more."""
-        size = self._body_size
-        body = (number.to_bytes(8, "little") * (size // 8 + 1))[:size]
-        request = replace(self._request, body=body)
+        request = replace(self._request, body=body_of(number, self._body_size))
         instance = self._host.instance
         try:
-            pending = submit(instance, request)
+            echo = Echo(instance, request, self._pieces)
         except HostClosedError:
             counts.refused += 1
             return self._host.instance is not instance
@@ -97,26 +95,10 @@ class Storm:
             counts.refused += 1
             return True
         counts.accepted += 1
-        try:
-            wrong = _answers_wrong(request, lambda: pending.recv(LOST_AFTER_S), lambda: instance.closing)
-        except (CallTimeoutError, HostClosedError):
+        right = echo.finish()
+        if right is None:
             counts.lost += 1
-            pending.close()
             return True
-        except HostError:
-            wrong = True
         counts.replies += 1
-        counts.wrong += wrong
+        counts.wrong += not right
         return True
-
-
-def _answers_wrong(request: Request, recv: Callable[[], Reply | None], closing: Callable[[], bool]) -> bool:
-    """Whether a call's replies are not what its entry should answer. A stream's frames are its entry's own matter."""
-    while (frame := recv()) is not None:
-        if is_last(request, frame):
-            if frame.status == Status.ERR and closing():
-                return False  # in progress when the plugin was shut down
-            if request.stream:
-                return frame.status != Status.STREAM_END
-            return frame.status != Status.OK or frame.data != request.body
-    return True

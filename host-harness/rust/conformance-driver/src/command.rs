@@ -140,6 +140,12 @@ impl Command {
         self.bytes(key) == Some(b"1")
     }
 
+    /// Into how many pieces the body of a call goes, where it is sent when the stream is open.
+    pub fn pieces(&self) -> Result<Option<usize>, DriverError> {
+        let pieces = self.number("pieces")?.unwrap_or(8);
+        Ok((self.bytes("kind") == Some(b"duplex")).then_some(pieces))
+    }
+
     pub fn plugin(&self) -> Result<&str, DriverError> {
         Ok(self.text("plugin")?.unwrap_or("main"))
     }
@@ -181,8 +187,12 @@ impl Command {
             entry: entry.to_owned(),
             kind: self.choice(
                 "kind",
-                &[("unary", Kind::Unary), ("stream", Kind::Stream)],
-                "unary or stream",
+                &[
+                    ("unary", Kind::Unary),
+                    ("stream", Kind::Stream),
+                    ("duplex", Kind::Stream),
+                ],
+                "unary, stream or duplex",
             )?,
             door: self.choice(
                 "door",

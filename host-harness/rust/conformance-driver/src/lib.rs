@@ -32,6 +32,7 @@
 
 mod calls;
 mod command;
+mod echo;
 mod error;
 mod host;
 mod process;

@@ -95,6 +95,15 @@ impl Gathered {
     pub fn is_over(&self) -> bool {
         self.ended || self.absent.is_some()
     }
+
+    /// What another wait for the same call has brought.
+    pub fn append(&mut self, mut later: Self) {
+        self.frames.append(&mut later.frames);
+        *self = Self {
+            frames: std::mem::take(&mut self.frames),
+            ..later
+        };
+    }
 }
 
 /// A thread's means of waiting.

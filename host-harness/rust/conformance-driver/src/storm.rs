@@ -4,10 +4,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use crate::command::{Command, Kind, Request, pattern};
+use crate::command::{Command, Request};
+use crate::echo;
 use crate::error::DriverError;
 use crate::host::{NotTaken, Plugin};
-use crate::replies::{Gathered, Waiter};
+use crate::replies::{Gathered, Replies, Waiter};
 use crate::session::{Answer, Slot};
 
 /// After this a reply counts as lost.
@@ -15,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 const OK: u32 = 0;
 const ERR: u32 = 1;
-const STREAM_END: u32 = 4;
+const BACKPRESSURE: u32 = 6;
 
 /// When the callers stop.
 pub(crate) enum Until {
@@ -30,6 +31,9 @@ pub(crate) enum Until {
 pub(crate) struct Storm<'a, P> {
     slot: &'a Slot<P>,
     call: Request,
+    size: usize,
+    /// Of a body that is sent to an open stream.
+    pieces: Option<usize>,
     until: Until,
     begun: AtomicU64,
     accepted: AtomicU64,
@@ -43,27 +47,18 @@ fn add(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
 
-/// A body that tells its call's number from the others': a reply that went to another call is seen.
-fn byte_of(number: u64, at: usize) -> u8 {
-    match number.to_le_bytes().get(at) {
-        Some(byte) => *byte,
-        None => pattern(at),
-    }
-}
-
-fn is_body_of(number: u64, size: usize, data: &[u8]) -> bool {
-    data.len() == size && data.iter().enumerate().all(|(at, byte)| *byte == byte_of(number, at))
-}
-
 impl<'a, P: Plugin> Storm<'a, P> {
     pub fn new(slot: &'a Slot<P>, command: &Command, until: Until) -> Result<Self, DriverError> {
         let mut call = command.request(command.text("entry")?.unwrap_or("echo"))?;
-        if call.body.is_empty() && command.bytes("body_size").is_none() {
-            call.body = vec![0; 64];
+        let mut size = std::mem::take(&mut call.body).len();
+        if size == 0 && command.bytes("body_size").is_none() {
+            size = 64;
         }
         Ok(Self {
             slot,
             call,
+            size,
+            pieces: command.pieces()?,
             until,
             begun: AtomicU64::new(0),
             accepted: AtomicU64::new(0),
@@ -85,32 +80,43 @@ impl<'a, P: Plugin> Storm<'a, P> {
         goes_on.then_some(number)
     }
 
-    fn request(&self, number: u64) -> Request {
-        let mut call = self.call.clone();
-        if call.kind == Kind::Unary {
-            for (at, byte) in call.body.iter_mut().enumerate() {
-                *byte = byte_of(number, at);
-            }
-        }
-        call
+    /// The body is back; or the last frame is `Err`, where an instance was on its way out meanwhile: `left` is how many
+    /// had gone before the call.
+    fn is_right(&self, body: &[u8], gathered: &Gathered, left: u64) -> bool {
+        let leaving = || self.slot.leaving.load(Ordering::SeqCst) > left;
+        let failed = || gathered.frames.last().is_some_and(|last| last.status == ERR);
+        echo::is_echo(self.call.kind, body, gathered) || (failed() && leaving())
     }
 
-    /// Of an echo the body, of a stream the end; or `Err`, where an instance was on its way out meanwhile: `left` is
-    /// how many had gone before the call.
-    fn is_right(&self, number: u64, gathered: &Gathered, left: u64) -> bool {
-        let Some(last) = gathered.frames.last() else {
-            return false;
-        };
-        let good = match self.call.kind {
-            Kind::Unary => last.status == OK && is_body_of(number, self.call.body.len(), &last.data),
-            Kind::Stream => last.status == STREAM_END,
-        };
-        good || (last.status == ERR && self.slot.leaving.load(Ordering::SeqCst) > left)
+    /// Sends the body in pieces and closes. A piece that the plugin has no room for goes again once there was a frame.
+    fn send(&self, sid: u64, body: &[u8], count: usize, replies: &mut Replies, waiter: &Waiter) -> Gathered {
+        let plugin = &self.slot.plugin;
+        let mut gathered = Gathered::default();
+        for piece in echo::pieces(body, count) {
+            loop {
+                match plugin.stream_data(sid, piece) {
+                    Ok(OK) => break,
+                    Ok(ERR | BACKPRESSURE) => gathered.append(waiter.gather(replies, 1, PATIENCE)),
+                    Ok(_) | Err(_) => return gathered, // it has ended: its last frame says how
+                }
+                if gathered.is_over() || gathered.timeout {
+                    return gathered;
+                }
+            }
+        }
+        // What is wrong with the close shows in the end that does not come.
+        drop(plugin.stream_close(sid));
+        gathered
     }
 
     fn one(&self, number: u64, waiter: &Waiter) -> Result<(), DriverError> {
         let left = self.slot.left.load(Ordering::SeqCst);
-        let mut accepted = match self.slot.plugin.submit(self.request(number)) {
+        let body = echo::body_of(number, self.size);
+        let mut request = self.call.clone();
+        if self.pieces.is_none() {
+            request.body.clone_from(&body);
+        }
+        let mut accepted = match self.slot.plugin.submit(request) {
             Ok(accepted) => accepted,
             Err(NotTaken::Refused(_) | NotTaken::Gone(_)) => {
                 add(&self.refused);
@@ -121,12 +127,18 @@ impl<'a, P: Plugin> Storm<'a, P> {
         };
         add(&self.accepted);
         self.slot.traffic.fetch_add(1, Ordering::SeqCst);
-        let gathered = waiter.gather(&mut accepted.replies, usize::MAX, PATIENCE);
+        let mut gathered = match (self.pieces, accepted.sid) {
+            (Some(count), Some(sid)) => self.send(sid, &body, count, &mut accepted.replies, waiter),
+            _ => Gathered::default(),
+        };
+        if !gathered.is_over() && !gathered.timeout {
+            gathered.append(waiter.gather(&mut accepted.replies, usize::MAX, PATIENCE));
+        }
         if !gathered.ended {
             add(&self.lost);
             return Ok(());
         }
-        if !self.is_right(number, &gathered, left) {
+        if !self.is_right(&body, &gathered, left) {
             add(&self.wrong);
         }
         add(&self.replies); // last: who has seen a reply has seen what it was

@@ -1,8 +1,9 @@
 //! The driver of the conformance suite, over the released host.
 
+use std::collections::HashMap;
 use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{LazyLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::task::{Context, Poll, Waker};
 
 use conformance_driver::{
@@ -42,6 +43,17 @@ pub struct ReleasedHost;
 pub struct Loaded {
     name: String,
     path: String,
+    inputs: Arc<Inputs>,
+}
+
+/// The open streams, and the instance that each is open at: it goes on after a reload, and after the unload.
+#[derive(Default)]
+struct Inputs(Mutex<HashMap<u64, PluginHandle>>);
+
+impl Inputs {
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, PluginHandle>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// A call that came back as an error, before or instead of its reply.
@@ -78,21 +90,24 @@ fn at_once<T>(future: impl Future<Output = T>) -> std::result::Result<T, NotTake
     }
 }
 
-struct Receiver(StreamReceiver);
+struct Receiver {
+    frames: StreamReceiver,
+    sid: u64,
+    inputs: Arc<Inputs>,
+}
 
 impl Frames for Receiver {
     fn next(&mut self) -> BoxFuture<'_, Option<Frame>> {
         let frame = |StreamFrame { status, data }| reply((status, data));
-        Box::pin(async move { self.0.recv().await.map(frame) })
+        Box::pin(async move { self.frames.recv().await.map(frame) })
     }
 }
 
-fn open(stream: impl Future<Output = Result<(u64, StreamReceiver)>>) -> std::result::Result<Accepted, NotTaken> {
-    let (sid, receiver) = at_once(stream)?.map_err(not_taken)?;
-    Ok(Accepted {
-        sid: Some(sid),
-        replies: Replies::Stream(Box::new(Receiver(receiver))),
-    })
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        let handle = self.inputs.lock().remove(&self.sid);
+        drop(handle); // not under the lock: the last one shuts the plugin down
+    }
 }
 
 /// A fast call is over when it returns, with a reply or without.
@@ -123,6 +138,26 @@ impl Loaded {
         host().plugin(&self.name)
     }
 
+    fn open(
+        &self,
+        plugin: PluginHandle,
+        stream: impl Future<Output = Result<(u64, StreamReceiver)>>,
+    ) -> std::result::Result<Accepted, NotTaken> {
+        let (sid, frames) = at_once(stream)?.map_err(not_taken)?;
+        self.inputs.lock().insert(sid, plugin);
+        let inputs = Arc::clone(&self.inputs);
+        Ok(Accepted {
+            sid: Some(sid),
+            replies: Replies::Stream(Box::new(Receiver { frames, sid, inputs })),
+        })
+    }
+
+    /// Whom a stream's input goes to: where no such stream is open the present instance, which refuses it.
+    fn input(&self, sid: u64) -> std::result::Result<PluginHandle, String> {
+        let open = self.inputs.lock().get(&sid).cloned();
+        open.map_or_else(|| self.needed(), Ok)
+    }
+
     fn needed(&self) -> std::result::Result<PluginHandle, String> {
         self.handle().ok_or_else(|| "the plugin is unloaded".to_owned())
     }
@@ -148,6 +183,7 @@ impl Host for ReleasedHost {
         let loaded = Loaded {
             name: LOADS.fetch_add(1, Ordering::Relaxed).to_string(),
             path: path.to_owned(),
+            inputs: Arc::default(),
         };
         host_mut().load(&loaded.name, path).map_err(not_loaded)?;
         Ok(loaded)
@@ -168,19 +204,19 @@ impl Plugin for Loaded {
             (Kind::Stream, Door::Fast) => Err(NotTaken::Failed("a fast call has one reply".to_owned())),
             (Kind::Stream, Door::Id) => {
                 let entry = plugin.entry(&request.entry).map_err(not_taken)?;
-                open(entry.call_stream(&request.body))
+                self.open(plugin, entry.call_stream(&request.body))
             }
-            (Kind::Stream, _) => open(plugin.call_stream(&request.entry, &request.body)),
+            (Kind::Stream, _) => self.open(plugin.clone(), plugin.call_stream(&request.entry, &request.body)),
         }
     }
 
     fn stream_data(&self, sid: u64, data: &[u8]) -> std::result::Result<u32, String> {
-        let status = self.needed()?.send_stream_data(sid, data);
+        let status = self.input(sid)?.send_stream_data(sid, data);
         status.map(NrStatus::as_raw).map_err(|error| error.to_string())
     }
 
     fn stream_close(&self, sid: u64) -> std::result::Result<u32, String> {
-        let status = self.needed()?.close_stream(sid);
+        let status = self.input(sid)?.close_stream(sid);
         status.map(NrStatus::as_raw).map_err(|error| error.to_string())
     }
 

@@ -1,0 +1,103 @@
+/* One call of a caller, which waits for its end: whether what came back is the body that went in. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "drive.h"
+
+/* A call in progress. */
+typedef struct exchange {
+    const plugin_slot *slot;
+    const echo_call *what;
+    nrhost_call *call;
+    uint64_t came; /* bytes of the body that came back */
+    bool wrong;
+} exchange;
+
+/* Every byte tells the call and its own place: a frame of another call, or in another's place, is seen. */
+void echo_fill(uint8_t *body, size_t len, uint64_t number) {
+    for (size_t i = 0; i < len; i++) {
+        body[i] = (uint8_t)(i < 8 ? number >> (i * 8) : (number + i) % 251);
+    }
+}
+
+/* Whether the frame is the next part of the body. */
+static bool goes_on(exchange *e, const nrhost_frame *frame) {
+    NrBytes body = e->what->request.payload;
+    bool same = frame->len <= body.len - e->came &&
+                (frame->len == 0 || memcmp(frame->data, (const uint8_t *)body.ptr + e->came, frame->len) == 0);
+    e->came += same ? frame->len : 0;
+    return same;
+}
+
+static bool is_right(exchange *e, const nrhost_frame *frame) {
+    bool stream = e->what->request.kind == NRHOST_STREAM;
+    if (frame->status == NR_ERR) {
+        return atomic_load(&e->slot->stopping); /* the answer to what is in progress at a shutdown */
+    }
+    if (stream && frame->status == NR_STREAM_END) {
+        return frame->len == 0 && e->came == e->what->request.payload.len;
+    }
+    return frame->status == NR_OK && goes_on(e, frame) && (stream || e->came == e->what->request.payload.len);
+}
+
+/* Takes a frame and looks at it. */
+static nrhost_outcome take(exchange *e) {
+    nrhost_frame frame;
+    nrhost_outcome outcome = nrhost_call_next(e->call, DRIVE_TIMEOUT_S, &frame);
+    if (outcome == NRHOST_FRAME) {
+        e->wrong = !is_right(e, &frame) || e->wrong;
+        nrhost_frame_free(&frame);
+    }
+    return outcome;
+}
+
+/* The body in pieces, then the close. A piece that the plugin has no room for goes again once there was a frame. */
+static void send_body(exchange *e) {
+    NrBytes body = e->what->request.payload;
+    uint64_t sid = nrhost_call_sid(e->call), piece = body.len / e->what->pieces, sent = 0;
+    piece = piece > 0 ? piece : 1;
+    while (sent < body.len) {
+        uint64_t len = body.len - sent < piece ? body.len - sent : piece;
+        NrBytes data = {.ptr = (const uint8_t *)body.ptr + sent, .len = len};
+        NrStatus status = nrhost_send_stream_data(e->slot->host, sid, data);
+        if (status == NR_OK) {
+            sent += len;
+        } else if ((status != NR_ERR && status != NR_BACKPRESSURE) || take(e) != NRHOST_FRAME) {
+            return; /* it has ended: its last frame says how */
+        }
+    }
+    nrhost_close_stream(e->slot->host, sid); /* what is wrong with that shows in the end that does not come */
+}
+
+static echo_result echo_fast(exchange *e) {
+    nrhost_frame reply;
+    nrhost_outcome outcome = nrhost_call_fast(e->slot->host, &e->what->request, &reply);
+    echo_result r = {.accepted = outcome != NRHOST_REFUSED, .replied = outcome == NRHOST_FRAME};
+    r.wrong = r.replied && !is_right(e, &reply);
+    nrhost_frame_free(&reply);
+    return r;
+}
+
+echo_result echo_once(const plugin_slot *slot, const echo_call *what) {
+    exchange e = {.slot = slot, .what = what};
+    nrhost_request request = what->request;
+    nrhost_outcome outcome;
+    if (what->fast) {
+        return echo_fast(&e);
+    }
+    if (what->pieces > 0) {
+        request.payload = (NrBytes){0};
+    }
+    nrhost_submit(slot->host, &request, &e.call);
+    if (e.call == NULL) {
+        return (echo_result){0};
+    }
+    if (what->pieces > 0) {
+        send_body(&e);
+    }
+    do {
+        outcome = take(&e);
+    } while (outcome == NRHOST_FRAME);
+    nrhost_call_release(e.call);
+    return (echo_result){.accepted = true, .replied = outcome == NRHOST_ENDED, .wrong = e.wrong};
+}
