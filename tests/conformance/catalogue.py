@@ -22,7 +22,7 @@ NATIVE = "NRPY_CONFORMANCE_NATIVE"
 
 #: Entries of docs/conformance.md that the native plugins do not have yet.
 NATIVE_LACKS = (
-    *("echo_async", "echo_executor", "prepared", "typed", "fail_async", "count_async", "count_fail_async"),
+    *("prepared", "typed", "fail_async", "count_async", "count_fail_async"),
     *("endless_async", "chat_async", "chat_object", "deadline", "deadline_async", "idle", "overstays"),
     *("limited", "limited_async", "full_inbox"),
 )

@@ -16,11 +16,13 @@ PATIENCE_S = 15.0
 
 
 class Where(TypedDict, total=False):
-    """Which plugin is meant ("main" without), through which door, as what kind of call."""
+    """Which plugin is meant ("main" without), through which door, as what kind of call; of a storm with kind `duplex`
+    also how many pieces a body is sent in."""
 
     plugin: str
     door: str
     kind: str
+    pieces: int
 
 
 @dataclass(frozen=True)
@@ -131,10 +133,13 @@ class Pair:
         pairs = _storm_pairs(entry, threads, body_size, where)
         return Tally.read(self.driver.ask("storm", [*pairs, ("calls", calls)], limit_s=120.0))
 
-    def start_storm(self, entry: str, threads: int = 4, body_size: int = 128, **where: Unpack[Where]) -> int:
-        """A storm that goes on until the plugin is unloaded; `join_storm` gives its tally."""
-        pairs = _storm_pairs(entry, threads, body_size, where)
-        return int(self.driver.ask("storm", [*pairs, ("until", "unload"), ("async", 1)])["job"])
+    def start_storm(
+        self, entry: str, threads: int = 4, body_size: int = 128, calls: int | None = None, **where: Unpack[Where]
+    ) -> int:
+        """A storm of so many calls, or without `calls` until the plugin is unloaded; `join_storm` gives its tally."""
+        end: tuple[str, Value] = ("until", "unload") if calls is None else ("calls", calls)
+        pairs = [*_storm_pairs(entry, threads, body_size, where), end, ("async", 1)]
+        return int(self.driver.ask("storm", pairs)["job"])
 
     def join_storm(self, job: int) -> Tally:
         """Wait for a storm."""

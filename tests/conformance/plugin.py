@@ -207,16 +207,41 @@ async def endless_async(req: Request) -> AsyncIterator[str]:
             _endless_ended += 1
 
 
+@plugin.handle("spread")
+def spread(req: Request) -> Iterator[bytes]:
+    """The body in pieces."""
+    yield from _pieces(req.body)
+
+
+@plugin.handle("spread_async")
+async def spread_async(req: Request) -> AsyncIterator[bytes]:
+    """The same on the event loop, where others have their turn between two frames."""
+    for piece in _pieces(req.body):
+        yield piece
+        await asyncio.sleep(0)
+
+
+def _pieces(body: bytes) -> Iterator[bytes]:
+    size = max(1, len(body) // 8)
+    return (body[start : start + size] for start in range(0, len(body), size))
+
+
 @plugin.handle("chat", stream=True)
 def chat(req: Request) -> bytes:
-    """The stream stays open when this returns; its input goes to `chat_data`."""
+    """The stream stays open when this returns; its input goes to `on_data`."""
     return b"hello " + req.body
 
 
+@plugin.handle("relay", stream=True)
+def relay(req: Request) -> None:
+    """No opening frame, and frames go out as they came in."""
+    req.state.set("as it is", b"1")
+
+
 @plugin.stream_data
-def chat_data(sid: int, data: bytes) -> bytes:
+def on_data(sid: int, data: bytes) -> bytes:
     """What is returned goes out as a frame. Without a stream_close function the close itself ends the stream."""
-    return data.upper()
+    return data if plugin.state(sid).get("as it is") else data.upper()
 
 
 @plugin.stream("chat_async")
@@ -235,6 +260,20 @@ def chat_object(stream: Stream) -> None:
     for frame in stream:
         stream.send(frame.upper())
     stream.send("bye")
+
+
+@plugin.stream("relay_async")
+async def relay_async(stream: Stream) -> None:
+    """A task for each stream."""
+    async for frame in stream:
+        await stream.send(frame)
+
+
+@plugin.stream("relay_object")
+def relay_object(stream: Stream) -> None:
+    """A thread for each stream."""
+    for frame in stream:
+        stream.send(frame)
 
 
 # ---- limits ----

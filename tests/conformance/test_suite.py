@@ -48,6 +48,7 @@ def test_a_wrong_plugin_fails(good_driver: str, tmp_path: Path, capsys: pytest.C
     wrong = {
         *("echo/echo", "requests/statuses", "state/set and get", "duplex/chat", "duplex/data at once"),
         *("streams/count", "streams/count fail", "streams/slow consumer", "streams/many at once"),
+        *("traffic/stream storms", "traffic/duplex storms"),
     }
     for case in [*sorted(wrong), "echo/echo sync"]:
         spec = [
@@ -80,6 +81,11 @@ def test_a_wrong_plugin_fails(good_driver: str, tmp_path: Path, capsys: pytest.C
         ("lost_call", "traffic/storms"),
         ("wrong_call", "traffic/storms"),
         ("no_calls", "traffic/unloaded under load"),
+        ("lost_call", "traffic/stream storms"),
+        ("wrong_call", "traffic/duplex storms"),
+        ("no_calls", "traffic/mixed storms"),
+        ("growing", "traffic/mixed storms"),
+        ("no_calls", "traffic/unloaded under mixed load"),
         ("broken_promise", "requests/statuses"),
         ("growing", "loading/loaded fifty times"),
         ("left_thread", "loading/loaded fifty times"),

@@ -41,7 +41,7 @@ FAULTS: dict[str, tuple[str, Spoil]] = {
     "wrong_call": ("storm", lambda answer: answer.update(wrong=1)),
     "no_calls": ("join", lambda answer: answer.update(accepted=0, replies=0)),
     "broken_promise": ("unload", lambda answer: answer.update(broken=["two terminal replies for sid 7"])),
-    "growing": ("rss", _Rising("rss_kib", 1000)),
+    "growing": ("rss", _Rising("rss_kib", 3000)),
     "left_thread": ("rss", _Rising("threads", 1)),
     "quiet_close": ("stream_close", lambda answer: answer.update(status=0)),
     "leaves": ("call", lambda answer: os._exit(3)),

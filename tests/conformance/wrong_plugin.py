@@ -51,6 +51,25 @@ def state(req: Request) -> bytes:
     return req.state.get("k", b"other") or b""
 
 
+@plugin.handle("spread")
+def spread(req: Request) -> Iterator[bytes]:
+    """Two frames have changed places."""
+    middle = len(req.body) // 2
+    yield req.body[middle:]
+    yield req.body[:middle]
+
+
+@plugin.handle("relay", stream=True)
+def relay(req: Request) -> None:
+    """Right so far."""
+
+
+@plugin.stream_data
+def on_data(sid: int, data: bytes) -> bytes:
+    """A byte is lost."""
+    return data[1:]
+
+
 @plugin.handle("chat", stream=True)
 def chat(req: Request) -> str:
     """Another opening."""

@@ -205,6 +205,32 @@ static NrStatus chat(instance *self, call *c) {
     return native_open(self, s);
 }
 
+static NrStatus relay(instance *self, call *c) {
+    stream *s = calloc(1, sizeof *s);
+    if (s == NULL) {
+        return NR_ERR;
+    }
+    *s = (stream){.sid = c->sid, .kind = DUPLEX, .as_is = true};
+    return native_open(self, s);
+}
+
+static NrStatus spread(instance *self, call *c) {
+    stream *s = calloc(1, sizeof *s);
+    uint64_t size = c->body.len / 8 > 0 ? c->body.len / 8 : 1;
+    if (s == NULL) {
+        return NR_ERR;
+    }
+    *s = (stream){.sid = c->sid, .kind = COUNT, .count = (c->body.len + size - 1) / size};
+    for (uint64_t at = 0; at < c->body.len; at += size) {
+        uint64_t left = c->body.len - at;
+        if (!native_append(s, (const uint8_t *)c->body.ptr + at, left < size ? left : size)) {
+            native_stream_free(s);
+            return NR_ERR;
+        }
+    }
+    return native_open(self, s);
+}
+
 /* On the host's thread, so that let_go finds it; the worker answers. */
 static void hold(instance *self, call *c) {
     native_hold(self, c);
@@ -215,6 +241,8 @@ const entry native_entries[] = {
     {.name = "echo_sync", .kind = SYNCHRONOUS, .run = echo},
     {.name = "raw_echo", .kind = POOLED, .run = echo},
     {.name = "raw_sync", .kind = SYNCHRONOUS, .run = echo},
+    {.name = "echo_async", .kind = POOLED, .run = echo},
+    {.name = "echo_executor", .kind = POOLED, .run = echo},
     {.name = "describe", .kind = SYNCHRONOUS, .run = describe},
     {.name = "fail", .kind = POOLED, .run = fail},
     {.name = "fail_sync", .kind = SYNCHRONOUS, .run = fail},
@@ -225,7 +253,12 @@ const entry native_entries[] = {
     {.name = "count_fail", .kind = STREAM, .open = count_fail},
     {.name = "endless", .kind = STREAM, .open = endless},
     {.name = "ended", .kind = SYNCHRONOUS, .run = ended},
+    {.name = "spread", .kind = STREAM, .open = spread},
+    {.name = "spread_async", .kind = STREAM, .open = spread},
     {.name = "chat", .kind = STREAM, .open = chat},
+    {.name = "relay", .kind = STREAM, .open = relay},
+    {.name = "relay_async", .kind = STREAM, .open = relay},
+    {.name = "relay_object", .kind = STREAM, .open = relay},
     {.name = "held", .kind = SYNCHRONOUS, .run = hold},
     {.name = "let_go", .kind = SYNCHRONOUS, .run = let_go},
     {.name = "echo_owned", .kind = SYNCHRONOUS, .run = echo_owned},

@@ -61,9 +61,10 @@ typedef struct stream {
     stream_kind kind;
     uint64_t sent, count; /* COUNT: frames so far, frames in all */
     bool fails;           /* COUNT: ends with Err */
+    bool as_is;           /* DUPLEX: what comes in goes out without a change */
     bool closing;         /* the host closed it */
     bool ended;           /* its terminal is being sent: the sid may be used again */
-    frame *first, *last;  /* DUPLEX: what is to go out */
+    frame *first, *last;  /* what is to go out; of COUNT, instead of numbers */
     size_t waiting;
     frame *refused; /* answered Backpressure: goes before all others */
     uint64_t backoff_ns;
@@ -128,6 +129,8 @@ NATIVE_INSIDE void native_hold(instance *self, const call *c);
 NATIVE_INSIDE uint64_t native_let_go(instance *self);
 
 /* ---- native_streams.c ---- */
+/* Copies a frame to the end of a stream that is not open yet. False without memory. */
+NATIVE_INSIDE bool native_append(stream *s, const void *data, uint64_t len);
 /* Takes the stream. Invalid when its sid has one. */
 NATIVE_INSIDE NrStatus native_open(instance *self, stream *s);
 NATIVE_INSIDE NrStatus native_stream_data(instance *self, uint64_t sid, NrBytes data);

@@ -90,6 +90,14 @@ static void append(stream *s, frame *f) {
     s->waiting++;
 }
 
+bool native_append(stream *s, const void *data, uint64_t len) {
+    frame *f = frame_of(NR_OK, data, len);
+    if (f != NULL) {
+        append(s, f);
+    }
+    return f != NULL;
+}
+
 static NrStatus take_input(instance *self, stream *s, NrBytes data) {
     if (s->kind != DUPLEX) {
         return NR_UNSUPPORTED;
@@ -101,7 +109,7 @@ static NrStatus take_input(instance *self, stream *s, NrBytes data) {
     if (f == NULL) {
         return self->v2 ? NR_BACKPRESSURE : NR_ERR;
     }
-    for (uint64_t i = 0; i < f->len; i++) {
+    for (uint64_t i = 0; i < f->len && !s->as_is; i++) {
         f->bytes[i] = (uint8_t)(f->bytes[i] >= 'a' && f->bytes[i] <= 'z' ? f->bytes[i] - 32 : f->bytes[i]);
     }
     append(s, f);

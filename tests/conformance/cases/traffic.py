@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from conformance.answers import ERR, OK, Failed
 from conformance.case import case
@@ -34,6 +34,67 @@ def fast_storms(pair: Pair) -> None:
     """The same through the fast door, with synchronous entries."""
     for entry in ("echo_sync", "raw_sync"):
         pair.storm(entry, CALLS, threads=8, door="fast").expect_all_answered(f"a storm of {entry}", calls=CALLS)
+
+
+#: Entries whose frames are the body.
+SPREADS = ("spread", "spread_async")
+RELAYS = ("relay", "relay_async", "relay_object")
+
+
+@case(entries=SPREADS)
+def stream_storms(pair: Pair) -> None:
+    """Eight threads open streams: every stream has all of its frames, in order, and its end."""
+    for entry in SPREADS:
+        for size in (0, 128, 70_000):
+            calls = CALLS // 4 if size < 1000 else CALLS // 8
+            tally = pair.storm(entry, calls, threads=8, body_size=size, kind="stream")
+            tally.expect_all_answered(f"a storm of {entry} with {size} bytes", calls=calls)
+
+
+@case(needs=("duplex",), entries=RELAYS)
+def duplex_storms(pair: Pair) -> None:
+    """Eight threads send frames into streams of their own: what goes in comes out, in order, before the end.
+
+    A thousand frames and more at once are more than a plugin has room for: those it refuses go again.
+    """
+    for entry in RELAYS:
+        for size, pieces, calls in ((0, 8, 100), (128, 8, CALLS // 4), (70_000, 8, 50), (2000, 2000, 8)):
+            tally = pair.storm(entry, calls, threads=8, body_size=size, kind="duplex", pieces=pieces)
+            tally.expect_all_answered(f"a storm of {entry} with {size} bytes in {pieces} pieces", calls=calls)
+
+
+#: Of every kind: the entry, how it is called, and how many of sixteen threads do so.
+MIX = (
+    *(("echo_sync", "unary", 2), ("echo", "unary", 2), ("echo_async", "unary", 2), ("echo_executor", "unary", 2)),
+    *(("spread", "stream", 2), ("spread_async", "stream", 2)),
+    *(("relay", "duplex", 2), ("relay_async", "duplex", 1), ("relay_object", "duplex", 1)),
+)
+
+
+@case(needs=("duplex",), entries=[entry for entry, _, _ in MIX])
+def mixed_storms(pair: Pair) -> None:
+    """Sixteen threads call entries of every kind at once: all answered, streams in order, and memory flat."""
+
+    def round_of_all() -> int:
+        jobs = [pair.start_storm(entry, threads, calls=30 * threads, kind=kind) for entry, kind, threads in MIX]
+        for job, (entry, _, threads) in zip(jobs, MIX, strict=True):
+            pair.join_storm(job).expect_all_answered(f"a storm of {entry} among others", calls=30 * threads)
+        return pair.process().rss_kib
+
+    rss_kib = [round_of_all() for _ in range(3)]
+    # Heaps of sixteen callers and their workers come and go by some MiB.
+    if rss_kib[-1] - rss_kib[0] > 4096:
+        raise Failed(f"memory after each of three rounds: {rss_kib} KiB, expected at most 4096 KiB more after the last")
+
+
+@case(needs=("duplex",), entries=[entry for entry, _, _ in MIX])
+def unloaded_under_mixed_load(pair: Pair) -> None:
+    """An unload under calls of every kind: accepted calls are answered, streams end, and later ones are refused."""
+
+    def calls_beside(calls: int) -> None:
+        pair.storm("echo", calls, threads=2).expect_all_answered("calls beside the storms", calls=calls)
+
+    _storms_over_unload(pair, MIX, calls_beside)
 
 
 @case()
@@ -115,24 +176,34 @@ def failing_beside_others(pair: Pair) -> None:
 
 
 def _storm_over_unload(pair: Pair, entry: str, beside: Callable[[int], None]) -> None:
-    """A storm from before an unload to after it, with some calls beside it in the meantime.
+    _storms_over_unload(pair, [(entry, "unary", 8)], beside)
 
-    Nothing tells that its callers have begun. Where the unload came before them there was nothing to see, and all is
+
+def _storms_over_unload(pair: Pair, storms: Sequence[tuple[str, str, int]], beside: Callable[[int], None]) -> None:
+    """Storms of entry, kind and threads from before an unload to after it, with some calls beside in the meantime.
+
+    Nothing tells that their callers have begun. Where the unload came before them there was nothing to see, and all is
     done again with more calls beside.
     """
     for calls in (200, 1000, 5000):
-        job = pair.start_storm(entry, threads=8)
+        jobs = [pair.start_storm(entry, threads, kind=kind) for entry, kind, threads in storms]
         beside(calls)
         pair.unload()
-        try:
-            tally = pair.join_storm(job)
-        except DriverRefused:
-            if calls == 5000:
-                raise
-        else:
+        begun = True
+        for job, (entry, _, _) in zip(jobs, storms, strict=True):
+            try:
+                tally = pair.join_storm(job)
+            except DriverRefused:
+                if calls == 5000:
+                    raise
+                begun = False
+                continue
             if tally.accepted or calls == 5000:
                 tally.expect_all_answered(f"a storm of {entry} over an unload")
-                return
+            else:
+                begun = False
+        if begun:
+            return
         pair.load()
 
 

@@ -62,7 +62,7 @@ impl Calls {
             return NrStatus::Invalid;
         };
         let reply = match entry {
-            Entry::Count | Entry::CountFail | Entry::Endless | Entry::Chat => {
+            Entry::Count | Entry::CountFail | Entry::Endless | Entry::Spread | Entry::Chat | Entry::Relay => {
                 return self.streams.open(sid, entry, body.to_vec());
             }
             Entry::Echo | Entry::Fail | Entry::State | Entry::StatePeek => {

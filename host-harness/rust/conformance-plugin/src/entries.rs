@@ -22,15 +22,19 @@ pub enum Entry {
     Count,
     CountFail,
     Endless,
+    Spread,
     Chat,
+    Relay,
 }
 
 /// The index is the id of ABI v2.
-const ENTRIES: [(&str, Entry); 17] = [
+const ENTRIES: [(&str, Entry); 24] = [
     ("echo", Entry::Echo),
     ("echo_sync", Entry::EchoSync),
     ("raw_echo", Entry::Echo),
     ("raw_sync", Entry::EchoSync),
+    ("echo_async", Entry::Echo),
+    ("echo_executor", Entry::Echo),
     ("describe", Entry::Describe),
     ("fail", Entry::Fail),
     ("fail_sync", Entry::FailSync),
@@ -41,7 +45,12 @@ const ENTRIES: [(&str, Entry); 17] = [
     ("count_fail", Entry::CountFail),
     ("endless", Entry::Endless),
     ("ended", Entry::Ended),
+    ("spread", Entry::Spread),
+    ("spread_async", Entry::Spread),
     ("chat", Entry::Chat),
+    ("relay", Entry::Relay),
+    ("relay_async", Entry::Relay),
+    ("relay_object", Entry::Relay),
     ("held", Entry::Held),
     ("let_go", Entry::LetGo),
 ];
@@ -117,6 +126,6 @@ mod tests {
             assert_eq!(name_of(id_of(name).unwrap()), Some(name));
             assert_eq!(Entry::find(name), Some(entry));
         }
-        assert_eq!((id_of("nope"), name_of(17), Entry::find("")), (None, None, None));
+        assert_eq!((id_of("nope"), name_of(24), Entry::find("")), (None, None, None));
     }
 }

@@ -98,7 +98,7 @@ impl Streams {
     pub fn open(self: &Arc<Self>, sid: u64, entry: Entry, body: Vec<u8>) -> NrStatus {
         let stream = Arc::new(Stream {
             sid,
-            takes_input: entry == Entry::Chat,
+            takes_input: matches!(entry, Entry::Chat | Entry::Relay),
             input: Mutex::default(),
             changed: Condvar::new(),
         });
@@ -151,8 +151,15 @@ impl Streams {
 
     /// Every frame but the last, which it gives; `None` when nobody wants one.
     fn produce(&self, stream: &Stream, entry: Entry, body: &[u8]) -> Option<Reply> {
-        if entry == Entry::Chat {
-            return self.chat(stream, body);
+        match entry {
+            Entry::Chat => {
+                return self.talk(stream, Some([b"hello ", body].concat()), |frame| {
+                    frame.to_ascii_uppercase()
+                });
+            }
+            Entry::Relay => return self.talk(stream, None, |frame| frame),
+            Entry::Spread => return self.spread(stream, body),
+            _ => {}
         }
         let number = std::str::from_utf8(body).ok().and_then(|text| text.parse::<u64>().ok());
         let frames = match (entry, number) {
@@ -174,10 +181,21 @@ impl Streams {
         })
     }
 
-    fn chat(&self, stream: &Stream, body: &[u8]) -> Option<Reply> {
-        let mut next = [b"hello ", body].concat();
+    fn spread(&self, stream: &Stream, body: &[u8]) -> Option<Reply> {
+        for piece in body.chunks((body.len() / 8).max(1)) {
+            if let Flow::Over(last) = self.frame(stream, piece) {
+                return last;
+            }
+        }
+        Some(end())
+    }
+
+    /// Sends `next`, then what `answer` makes of each frame that comes in.
+    fn talk(&self, stream: &Stream, mut next: Option<Vec<u8>>, answer: fn(Vec<u8>) -> Vec<u8>) -> Option<Reply> {
         loop {
-            if let Flow::Over(last) = self.frame(stream, &next) {
+            if let Some(frame) = next
+                && let Flow::Over(last) = self.frame(stream, &frame)
+            {
                 return last;
             }
             let input = lock(&stream.input);
@@ -187,7 +205,7 @@ impl Streams {
                 .wait_while(input, waits)
                 .unwrap_or_else(PoisonError::into_inner);
             next = match input.frames.pop_front() {
-                Some(frame) => frame.to_ascii_uppercase(),
+                Some(frame) => Some(answer(frame)),
                 None if input.stopping => return Some(stopped()),
                 None => return Some(end()),
             };
