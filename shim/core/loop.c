@@ -253,10 +253,7 @@ bool nrpy_loop_stop(nrpy_loop *loop, double seconds) {
     atomic_store(&loop->stopping, true);
     nrpy_loop_wake(loop);
     nrpy_loop_watch_stop(loop);
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += (time_t)seconds;
-    if (pthread_timedjoin_np(loop->id, NULL, &until) == 0) {
+    if (nrpy_join_within(loop->id, seconds)) {
         close_wake(loop);
         return true;
     }

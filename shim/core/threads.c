@@ -306,8 +306,14 @@ int nrpy_spawn(pthread_t *id, void *(*run)(void *), void *argument) {
 }
 
 bool nrpy_join(pthread_t id) {
+    return nrpy_join_within(id, JOIN_TIMEOUT_S);
+}
+
+bool nrpy_join_within(pthread_t id, double seconds) {
     struct timespec until;
     clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += JOIN_TIMEOUT_S;
+    int64_t until_ns = until.tv_nsec + (int64_t)(seconds * 1e9);
+    until.tv_sec += until_ns / 1000000000;
+    until.tv_nsec = until_ns % 1000000000;
     return pthread_timedjoin_np(id, NULL, &until) == 0;
 }

@@ -151,5 +151,6 @@ int nrpy_spawn(pthread_t *id, void *(*run)(void *), void *argument);
 /* Waits for the end of a thread that has nothing left to do but to end. Returns false where it does not come: another
  * thread keeps the GIL for good. */
 bool nrpy_join(pthread_t id);
+bool nrpy_join_within(pthread_t id, double seconds);
 
 #endif /* NRPY_THREADS_H */
