@@ -8,8 +8,7 @@
 #include "request.h"
 #include "stream_object.h"
 #include "streams.h"
-
-#include <stdio.h>
+#include "task.h"
 
 /* ---- the list of a loop's runners ---- */
 
@@ -276,26 +275,6 @@ static PyObject *call_for_coroutine(nrpy_runner *self, PyObject *argument) {
     return coroutine;
 }
 
-/* "entry#sid": what asyncio.current_task().get_name() tells. */
-static PyObject *task_name(const nrpy_exchange *exchange) {
-    char number[24];
-    snprintf(number, sizeof number, "%llu", (unsigned long long)exchange->sid);
-    return PyUnicode_FromFormat("%U#%s", exchange->entry->name_object, number);
-}
-
-static PyObject *new_task(nrpy_runner *self) {
-    PyObject *name = task_name(self->exchange);
-    PyObject *context = name != NULL ? PyContext_New() : NULL;
-    PyObject *task = NULL;
-    if (context != NULL) {
-        PyObject *arguments[] = {(PyObject *)self, self->loop->event_loop, name, context, Py_True};
-        task = PyObject_Vectorcall(nrpy_names.task_type, arguments, 1, nrpy_names.task_keywords);
-    }
-    Py_XDECREF(name);
-    Py_XDECREF(context);
-    return task;
-}
-
 void nrpy_runner_begin(nrpy_loop *loop, nrpy_call *call) {
     nrpy_exchange *exchange = call->exchange;
     PyObject *argument = NULL;
@@ -324,7 +303,7 @@ void nrpy_runner_begin(nrpy_loop *loop, nrpy_call *call) {
     exchange->runner = (nrpy_runner *)Py_NewRef(self);
     enlist(self);
     self->coroutine = call_for_coroutine(self, argument);
-    PyObject *task = self->coroutine != NULL ? new_task(self) : NULL;
+    PyObject *task = self->coroutine != NULL ? nrpy_task_start(self) : NULL;
     if (task == NULL) {
         finish(self, NULL);
     } else if (self->coroutine != NULL) {
