@@ -55,11 +55,13 @@ class NotBoundError(NylonRingError, RuntimeError):
 
 
 class CallEndedError(NylonRingError, RuntimeError):
-    """State was set for a call that has had its terminal reply: a host would keep it for ever."""
+    """The call or stream has had its terminal reply: no frame can be sent for it any more, and no state be set."""
 
 
 class StreamFullError(NylonRingError, RuntimeError):
-    """A thread of the host's sent to a stream whose receiver has stopped reading; any other thread waits for room."""
+    """A thread of the host's, or an event loop's, sent to a stream whose receiver has stopped reading, by a way that
+    would have to wait there; other threads wait for room, and so does ``await stream.send(…)``.
+    """
 
 
 class ConfigError(NylonRingError, ValueError):
