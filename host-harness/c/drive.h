@@ -102,6 +102,9 @@ typedef struct echo_result {
 
 /* A body that no other call has. */
 void echo_fill(uint8_t *body, size_t len, uint64_t number);
+/* The same as a JSON object {"number":N,"text":"…"} of at least ECHO_JSON_MIN bytes. */
+enum { ECHO_JSON_MIN = 48 };
+void echo_fill_json(uint8_t *body, size_t len, uint64_t number);
 echo_result echo_once(const plugin_slot *slot, const echo_call *what);
 
 /* ---- drive_callers.c ---- */

@@ -15,6 +15,7 @@ typedef struct callers {
     uint64_t lineage; /* a plugin loaded later under the same name is another one */
     uint64_t pieces;  /* of a body that is sent to a duplex stream */
     size_t body;
+    bool json;
     uint64_t calls;
     _Atomic uint64_t next;
     atomic_bool over;
@@ -31,7 +32,7 @@ static bool call_once(callers *s, uint8_t *body, uint64_t number) {
         return false;
     }
     bool duplex = strcmp(s->kind, "duplex") == 0;
-    echo_fill(body, s->body, number);
+    (s->json ? echo_fill_json : echo_fill)(body, s->body, number);
     echo_call what = {
         .request =
             {
@@ -79,11 +80,12 @@ static bool callers_begin(callers *s, const command *c, json *out, size_t thread
         .kind = command_text(c, "kind", "unary"),
         .pieces = command_u64(c, "pieces", 8),
         .body = (size_t)command_u64(c, "body_size", 64),
+        .json = command_flag(c, "json"),
         .calls = calls,
         .lock = PTHREAD_MUTEX_INITIALIZER,
     };
-    if (s->pieces == 0) {
-        json_fail(out, "pieces: a body has at least one");
+    if (s->pieces == 0 || (s->json && s->body < ECHO_JSON_MIN)) {
+        json_fail(out, "a body has at least one piece, and with json=1 at least %d bytes", ECHO_JSON_MIN);
         return false;
     }
     plugin_slot *slot = plugin_find(c, out);
@@ -116,7 +118,10 @@ static void write_counts(const callers *s, json *out) {
     json_u64(out, "lost", s->lost);
 }
 
-/* storm entry= [kind=unary|stream|duplex] [door=] [threads=8] [calls=1000] [body_size=64] [pieces=8] [until=unload] */
+/*
+ * storm entry= [kind=unary|stream|duplex] [door=] [threads=8] [calls=1000] [body_size=64] [pieces=8] [json=1]
+ *       [until=unload]
+ */
 void verb_storm_entry(const command *c, json *out) {
     callers s;
     bool forever = strcmp(command_text(c, "until", ""), "unload") == 0;

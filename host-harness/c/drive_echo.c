@@ -1,5 +1,5 @@
 /* One call of a caller, which waits for its end: whether what came back is the body that went in. */
-#include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "drive.h"
@@ -18,6 +18,17 @@ void echo_fill(uint8_t *body, size_t len, uint64_t number) {
     for (size_t i = 0; i < len; i++) {
         body[i] = (uint8_t)(i < 8 ? number >> (i * 8) : (number + i) % 251);
     }
+}
+
+void echo_fill_json(uint8_t *body, size_t len, uint64_t number) {
+    static const char end[] = "\"}";
+    char head[ECHO_JSON_MIN];
+    int used = snprintf(head, sizeof head, "{\"number\":%llu,\"text\":\"", (unsigned long long)number);
+    memcpy(body, head, (size_t)used);
+    for (size_t i = (size_t)used; i < len; i++) {
+        body[i] = (uint8_t)('a' + (number + i) % 26);
+    }
+    memcpy(body + len - (sizeof end - 1), end, sizeof end - 1);
 }
 
 /* Whether the frame is the next part of the body. */
