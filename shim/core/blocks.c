@@ -24,15 +24,19 @@ typedef struct nrpy_block {
     unsigned char bytes[];
 } nrpy_block;
 
-void *nrpy_block_take(nrpy_block_home *home, size_t size) {
+void *nrpy_block_make(size_t size) {
     size_t total = sizeof(nrpy_block) + size;
-    if (total > BLOCK_SIZE || total < size) {
-        nrpy_block *block = total < size ? NULL : malloc(total);
-        if (block == NULL) {
-            return NULL;
-        }
-        block->home = NULL;
-        return block->bytes;
+    nrpy_block *block = total < size ? NULL : malloc(total);
+    if (block == NULL) {
+        return NULL;
+    }
+    block->home = NULL;
+    return block->bytes;
+}
+
+void *nrpy_block_take(nrpy_block_home *home, size_t size) {
+    if (size > BLOCK_SIZE - sizeof(nrpy_block)) {
+        return nrpy_block_make(size);
     }
     nrpy_block *block = home->spare;
     if (block == NULL) {

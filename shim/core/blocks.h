@@ -24,6 +24,9 @@ typedef struct nrpy_block_home {
 /* At least `size` bytes, aligned for any type, or NULL. `home` is the calling thread's. */
 void *nrpy_block_take(nrpy_block_home *home, size_t size);
 
+/* The same of the very size, for what stays long: there are few kinds of it to be fast for, and many of each. */
+void *nrpy_block_make(size_t size);
+
 /* Gives a block back from any thread; `giver` is the calling thread's home. */
 void nrpy_block_give(nrpy_block_home *giver, void *memory);
 

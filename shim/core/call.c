@@ -39,11 +39,17 @@ static bool block_size(const nrpy_request_view *view, uint64_t *total) {
     return fits;
 }
 
+/* The request of a duplex stream is kept as long as the stream, and one without an entry because the author has it. */
+static void *take_block(nrpy_thread *thread, const nrpy_entry *entry, uint64_t size) {
+    bool stays = entry == NULL || (entry->flags & (NRPY_DUPLEX | NRPY_STREAM)) != 0;
+    return stays ? nrpy_block_make(size) : nrpy_block_take(&thread->blocks, size);
+}
+
 nrpy_call *nrpy_call_new(nrpy_instance *instance, const nrpy_entry *entry, uint64_t sid,
                          const nrpy_request_view *view) {
     uint64_t size;
     nrpy_thread *thread = nrpy_thread_self();
-    nrpy_call *call = thread != NULL && block_size(view, &size) ? nrpy_block_take(&thread->blocks, size) : NULL;
+    nrpy_call *call = thread != NULL && block_size(view, &size) ? take_block(thread, entry, size) : NULL;
     if (call == NULL) {
         return NULL;
     }

@@ -10,11 +10,6 @@ static void on_time(nrpy_timer *timer);
 
 void nrpy_deadlines_init(nrpy_deadlines *deadlines) {
     deadlines->timer.fire = on_time;
-    pthread_mutex_init(&deadlines->lock, NULL);
-}
-
-void nrpy_deadlines_destroy(nrpy_deadlines *deadlines) {
-    pthread_mutex_destroy(&deadlines->lock);
 }
 
 static nrpy_exchange *exchange_of(nrpy_timer *timer) {
@@ -61,9 +56,9 @@ int nrpy_deadlines_start(nrpy_exchange *exchange) {
     if (limits->timeout_ns == 0 && limits->idle_timeout_ns == 0) {
         return 0;
     }
-    pthread_mutex_lock(&deadlines->lock);
+    pthread_mutex_lock(&exchange->lock);
     int failed = arm(exchange);
-    pthread_mutex_unlock(&deadlines->lock);
+    pthread_mutex_unlock(&exchange->lock);
     return failed;
 }
 
@@ -73,10 +68,10 @@ void nrpy_deadlines_note_close(nrpy_exchange *exchange) {
     if (limit == 0) {
         return;
     }
-    pthread_mutex_lock(&deadlines->lock);
+    pthread_mutex_lock(&exchange->lock);
     deadlines->close_ns = nrpy_clock_ns() + limit;
     (void)arm(exchange); /* without memory for it the stream ends when its handler does */
-    pthread_mutex_unlock(&deadlines->lock);
+    pthread_mutex_unlock(&exchange->lock);
 }
 
 void nrpy_deadlines_note_frame(nrpy_exchange *exchange) {
@@ -88,13 +83,13 @@ void nrpy_deadlines_note_frame(nrpy_exchange *exchange) {
 
 void nrpy_deadlines_end(nrpy_exchange *exchange) {
     nrpy_deadlines *deadlines = &exchange->deadlines;
-    pthread_mutex_lock(&deadlines->lock);
+    pthread_mutex_lock(&exchange->lock);
     deadlines->over = true;
     bool disarmed = deadlines->armed_ns != 0 && nrpy_timer_disarm(&deadlines->timer);
     if (disarmed) {
         deadlines->armed_ns = 0;
     }
-    pthread_mutex_unlock(&deadlines->lock);
+    pthread_mutex_unlock(&exchange->lock);
     if (disarmed) {
         nrpy_exchange_release(exchange);
     }
@@ -115,7 +110,7 @@ static void on_time(nrpy_timer *timer) {
     nrpy_exchange *exchange = exchange_of(timer);
     nrpy_deadlines *deadlines = &exchange->deadlines;
     const nrpy_limits *limits = exchange->entry->limits;
-    pthread_mutex_lock(&deadlines->lock);
+    pthread_mutex_lock(&exchange->lock);
     int64_t now = nrpy_clock_ns();
     int64_t answer = deadlines->answer_ns;
     int64_t close = deadlines->close_ns;
@@ -127,7 +122,7 @@ static void on_time(nrpy_timer *timer) {
     if (!due) {
         (void)arm(exchange); /* a frame has come since; without memory for it the stream ends when its handler does */
     }
-    pthread_mutex_unlock(&deadlines->lock);
+    pthread_mutex_unlock(&exchange->lock);
     if (over || !due) {
     } else if (answer != 0 && answer <= now) {
         time_out(exchange, "timeout_s", limits->timeout_ns, "no answer within");

@@ -7,25 +7,23 @@
 
 #include "timer.h"
 
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 struct nrpy_exchange;
 
+/* Part of an exchange, whose lock guards it, but for the atomic. */
 typedef struct nrpy_deadlines {
+    _Atomic int64_t frame_ns; /* of the last frame, in or out; 0: nobody asks */
     nrpy_timer timer;         /* holds a reference to the exchange while it is armed */
-    pthread_mutex_t lock;     /* guards what follows, but for the atomics */
     int64_t answer_ns;        /* 0: none */
     int64_t close_ns;         /* 0: none */
     int64_t armed_ns;         /* what the timer is armed for; 0: it is not */
     bool over;                /* nothing is armed any more */
-    _Atomic int64_t frame_ns; /* of the last frame, in or out; 0: nobody asks */
 } nrpy_deadlines;
 
 void nrpy_deadlines_init(nrpy_deadlines *deadlines);
-void nrpy_deadlines_destroy(nrpy_deadlines *deadlines);
 
 /* Begins to count, by the limits of the exchange's entry: before the exchange is shared. Returns 0, or an errno. */
 int nrpy_deadlines_start(struct nrpy_exchange *exchange);

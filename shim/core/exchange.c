@@ -86,7 +86,6 @@ static nrpy_exchange *new_exchange(nrpy_instance *instance, uint64_t sid) {
     exchange->retry.fire = retry_on_timer;
     exchange->retry_delay_ns = FIRST_RETRY_NS;
     pthread_mutex_init(&exchange->lock, NULL);
-    pthread_cond_init(&exchange->changed, NULL);
     nrpy_deadlines_init(&exchange->deadlines);
     return exchange;
 }
@@ -117,8 +116,6 @@ void nrpy_exchange_release(nrpy_exchange *exchange) {
     if (atomic_fetch_sub_explicit(&exchange->refs, 1, memory_order_acq_rel) == 1) {
         free_frames(&exchange->outbox);
         free_frames(&exchange->inbox);
-        nrpy_deadlines_destroy(&exchange->deadlines);
-        pthread_cond_destroy(&exchange->changed);
         pthread_mutex_destroy(&exchange->lock);
         nrpy_instance_release(exchange->instance);
         free(exchange);

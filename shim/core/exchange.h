@@ -47,12 +47,27 @@ typedef struct nrpy_waiter {
     nrpy_frame *reply; /* owned by the waiting thread once posted; NULL: no memory for it */
 } nrpy_waiter;
 
+/* A thread of ours that waits for a change: for room, or for input. On its stack; guarded by the exchange's lock. */
+typedef struct nrpy_sleeper {
+    struct nrpy_sleeper *next;
+    sem_t changed;
+} nrpy_sleeper;
+
+/* There may be very many: the small fields stand together. */
 typedef struct nrpy_exchange {
     nrpy_item
         inbox_item; /* queued while `inbox_served`, unless it waits for room; for an event loop: to be looked at */
     nrpy_item drain_item;  /* queued while `drain_queued` */
     nrpy_item cancel_item; /* queued while `cancel_queued` */
     _Atomic unsigned refs;
+    _Atomic unsigned turn;      /* NRPY_TURN_* */
+    _Atomic unsigned cancelled; /* how often its handler was told to end; a generator is closed between two frames */
+    _Atomic int handlers;       /* handlers running for it */
+    _Atomic int open_parts;     /* its answer and its handler, until each is over; of entries with max_pending */
+    _Atomic bool is_over;       /* the host has its terminal, or wants none */
+    bool is_stream;
+    bool takes_input;                  /* a generator takes none */
+    bool has_hooks;                    /* its input goes to stream_data and stream_close */
     nrpy_instance *instance;           /* holds a reference */
     const nrpy_entry *entry;           /* NULL: a reply that was held back, and nothing else */
     const struct nrpy_lane *lane;      /* where `inbox_item` goes */
@@ -60,42 +75,32 @@ typedef struct nrpy_exchange {
     uint64_t sid;
     int64_t began_ns; /* when the host called */
     size_t max_buffered;
-    bool is_stream;
-    bool takes_input;           /* a generator takes none */
-    bool has_hooks;             /* its input goes to stream_data and stream_close */
     nrpy_waiter *waiter;        /* set before it is shared */
-    _Atomic unsigned turn;      /* NRPY_TURN_* */
-    _Atomic unsigned cancelled; /* how often its handler was told to end; a generator is closed between two frames */
-    _Atomic int handlers;       /* handlers running for it */
-    _Atomic int open_parts;     /* its answer and its handler, until each is over; of entries with max_pending */
-    _Atomic bool is_over;       /* the host has its terminal, or wants none */
     struct nrpy_runner *runner; /* the task at work for it, owned; touched with the GIL */
 
-    pthread_mutex_t lock; /* guards what follows; nothing is called with it held */
+    pthread_mutex_t lock; /* guards what follows; nothing of a host's or an author's is called with it held */
     nrpy_frames outbox;
     nrpy_frames inbox;
+    PyObject *generator; /* a producer that waits for room: owned, and touched with the GIL */
+    PyObject *context;   /* its contextvars; likewise, may be NULL */
+    nrpy_sleeper *sleepers;
+    nrpy_timer retry;
     bool input_closed;
     bool inbox_served; /* a worker has it or will: one at a time */
     bool drain_queued;
     bool cancel_queued;
-    bool wants_room;     /* its producer comes back by `inbox_item` once the outbox has room */
-    PyObject *generator; /* a producer that waits so: owned, and touched with the GIL */
-    PyObject *context;   /* its contextvars; likewise, may be NULL */
-    bool reader_waits;   /* a task waits for input */
-    bool writer_waits;   /* a task waits for room */
-    unsigned waiters;    /* threads of ours that wait themselves: for room, or for input */
-    pthread_cond_t changed;
-    nrpy_timer retry;
+    bool wants_room;   /* its producer comes back by `inbox_item` once the outbox has room */
+    bool reader_waits; /* a task waits for input */
     bool retry_armed;
-    int64_t retry_delay_ns; /* the next one's; whoever has the turn */
-    bool is_held_back;      /* counted in the instance's `held_back`; whoever has the turn */
-
     nrpy_deadlines deadlines;
 
+    /* guarded otherwise */
+    bool is_held_back;                 /* counted in the instance's `held_back`; whoever has the turn */
+    bool is_noted;                     /* in the list of `parked_next` */
+    bool is_registered;                /* the registry's lock */
+    int64_t retry_delay_ns;            /* the next one's; whoever has the turn */
     struct nrpy_exchange *parked_next; /* close's: generators to be closed */
-    bool is_noted;                     /* in that list */
-    struct nrpy_exchange *bucket_next; /* guarded by the registry's lock */
-    bool is_registered;                /* likewise */
+    struct nrpy_exchange *bucket_next; /* the registry's lock */
 } nrpy_exchange;
 
 enum {
@@ -141,6 +146,20 @@ bool nrpy_exchange_give_up(nrpy_exchange *exchange);
 
 /* Its answer, or its handler, is over, or never began: twice, and its entry has room for another call. */
 void nrpy_exchange_part_done(nrpy_exchange *exchange);
+
+/* Waits for the next change of what its lock guards, which the caller holds: it is let go of meanwhile. On threads of ours
+ * only; must not hold the GIL. */
+void nrpy_exchange_sleep(nrpy_exchange *exchange);
+
+/* After a change: wakes all who sleep. The lock is held. */
+static inline void nrpy_exchange_rouse(nrpy_exchange *exchange) {
+    for (nrpy_sleeper *sleeper = exchange->sleepers; sleeper != NULL;) {
+        nrpy_sleeper *next = sleeper->next; /* read before: the sleeper's stack is its own again */
+        sem_post(&sleeper->changed);
+        sleeper = next;
+    }
+    exchange->sleepers = NULL;
+}
 
 /* Has its handler know that nobody wants more of it. */
 void nrpy_exchange_cancel(nrpy_exchange *exchange);

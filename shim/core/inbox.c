@@ -11,9 +11,7 @@ static bool is_over(nrpy_exchange *exchange) {
 
 /* After a change. The lock is held. Returns whether the exchange is to be queued for whoever takes its input. */
 static bool claim_for_taker(nrpy_exchange *exchange) {
-    if (exchange->waiters > 0) {
-        pthread_cond_broadcast(&exchange->changed);
-    }
+    nrpy_exchange_rouse(exchange);
     if (exchange->inbox_served || !(exchange->has_hooks || exchange->reader_waits)) {
         return false;
     }
@@ -103,10 +101,8 @@ bool nrpy_inbox_has_news(nrpy_exchange *exchange) {
 
 void nrpy_inbox_wait(nrpy_exchange *exchange) {
     pthread_mutex_lock(&exchange->lock);
-    exchange->waiters++;
     while (exchange->inbox.count == 0 && !is_over(exchange) && atomic_load(&exchange->cancelled) == 0) {
-        pthread_cond_wait(&exchange->changed, &exchange->lock);
+        nrpy_exchange_sleep(exchange);
     }
-    exchange->waiters--;
     pthread_mutex_unlock(&exchange->lock);
 }

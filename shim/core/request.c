@@ -5,10 +5,10 @@
 
 typedef struct {
     PyObject_HEAD
-    nrpy_request_view view;
-    nrpy_call *block;   /* owned; NULL while the view is the host's memory, or belongs to the fields below */
-    PyObject *instance; /* owned: the _core.Instance; NULL: made by the author */
-    PyObject *entry;    /* owned */
+    const nrpy_request_view *view; /* of the block, or of the host's memory while the host waits, or of nothing */
+    nrpy_call *block;              /* owned, or NULL */
+    PyObject *instance;            /* owned: the _core.Instance; NULL: made by the author */
+    PyObject *entry;               /* owned */
     uint64_t sid;
     bool lost;      /* there was no memory to copy what the author kept */
     bool travelled; /* a copy, of a pickle most often: there is no host to keep its state */
@@ -20,6 +20,9 @@ typedef struct {
 enum { SPARE_MAX = 16 };
 static request *spares[SPARE_MAX];
 static int spare_count;
+
+/* What the author made has its values in the fields. */
+static const nrpy_request_view nothing, nothing_with_metadata = {.has_metadata = true};
 
 static request *new_request(void) {
     if (spare_count > 0) {
@@ -39,7 +42,7 @@ static request *make(nrpy_instance *instance, const nrpy_entry *entry, uint64_t 
                      nrpy_call *block) {
     request *self = new_request();
     if (self != NULL) {
-        self->view = *view;
+        self->view = view;
         self->block = block;
         self->instance = Py_NewRef(instance->object);
         self->entry = Py_NewRef(entry->name_object);
@@ -61,12 +64,12 @@ PyObject *nrpy_request_over_host(nrpy_instance *instance, const nrpy_entry *entr
 void nrpy_request_return(PyObject *object) {
     if (Py_REFCNT(object) > 1) {
         request *self = (request *)object;
-        self->block = nrpy_call_new(NULL, NULL, self->sid, &self->view);
+        self->block = nrpy_call_new(NULL, NULL, self->sid, self->view);
         if (self->block != NULL) {
-            self->view = self->block->request;
+            self->view = &self->block->request;
         } else {
             self->lost = true;
-            memset(&self->view, 0, sizeof self->view);
+            self->view = &nothing;
         }
     }
     Py_DECREF(object);
@@ -127,17 +130,17 @@ static PyObject *text_field(request *self, PyObject **field, NrStr text) {
 
 static PyObject *get_method(PyObject *self, void *closure) {
     (void)closure;
-    return text_field((request *)self, &((request *)self)->method, ((request *)self)->view.meta.method);
+    return text_field((request *)self, &((request *)self)->method, ((request *)self)->view->meta.method);
 }
 
 static PyObject *get_path(PyObject *self, void *closure) {
     (void)closure;
-    return text_field((request *)self, &((request *)self)->path, ((request *)self)->view.meta.path);
+    return text_field((request *)self, &((request *)self)->path, ((request *)self)->view->meta.path);
 }
 
 static PyObject *get_query(PyObject *self, void *closure) {
     (void)closure;
-    return text_field((request *)self, &((request *)self)->query, ((request *)self)->view.meta.query);
+    return text_field((request *)self, &((request *)self)->query, ((request *)self)->view->meta.query);
 }
 
 static PyObject *get_body(PyObject *object, void *closure) {
@@ -147,7 +150,7 @@ static PyObject *get_body(PyObject *object, void *closure) {
         if (check_kept(self) != 0) {
             return NULL;
         }
-        self->body = PyBytes_FromStringAndSize((const char *)self->view.body.ptr, (Py_ssize_t)self->view.body.len);
+        self->body = PyBytes_FromStringAndSize((const char *)self->view->body.ptr, (Py_ssize_t)self->view->body.len);
     }
     return Py_XNewRef(self->body);
 }
@@ -168,10 +171,10 @@ static PyObject *get_headers_raw(PyObject *object, void *closure) {
         if (check_kept(self) != 0) {
             return NULL;
         }
-        Py_ssize_t count = (Py_ssize_t)self->view.meta.headers_len;
+        Py_ssize_t count = (Py_ssize_t)self->view->meta.headers_len;
         PyObject *list = PyList_New(count);
         for (Py_ssize_t i = 0; list != NULL && i < count; i++) {
-            PyObject *pair = header_pair(&self->view.meta.headers[i]);
+            PyObject *pair = header_pair(&self->view->meta.headers[i]);
             if (pair == NULL) {
                 Py_CLEAR(list);
             } else {
@@ -259,7 +262,7 @@ static PyObject *get_sid(PyObject *self, void *closure) {
 
 static PyObject *get_has_metadata(PyObject *self, void *closure) {
     (void)closure;
-    return PyBool_FromLong(((request *)self)->view.has_metadata);
+    return PyBool_FromLong(((request *)self)->view->has_metadata);
 }
 
 static PyObject *request_repr(PyObject *object) {
@@ -270,7 +273,7 @@ static PyObject *request_repr(PyObject *object) {
     if (method != NULL && path != NULL) {
         text = PyUnicode_FromFormat(
             "<Request entry=%R sid=%llu method=%R path=%R body=%zd bytes>", self->entry, (unsigned long long)self->sid,
-            method, path, self->body != NULL ? PyBytes_GET_SIZE(self->body) : (Py_ssize_t)self->view.body.len);
+            method, path, self->body != NULL ? PyBytes_GET_SIZE(self->body) : (Py_ssize_t)self->view->body.len);
     }
     Py_XDECREF(method);
     Py_XDECREF(path);
@@ -306,8 +309,7 @@ static PyObject *request_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
         Py_DECREF(raw);
         return NULL;
     }
-    memset(&self->view, 0, sizeof self->view);
-    self->view.has_metadata = has_metadata != 0;
+    self->view = has_metadata != 0 ? &nothing_with_metadata : &nothing;
     self->block = NULL;
     self->instance = NULL;
     self->lost = self->travelled = false;

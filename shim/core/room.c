@@ -20,16 +20,25 @@ bool nrpy_exchange_has_room(nrpy_exchange *exchange) {
     return !full;
 }
 
+void nrpy_exchange_sleep(nrpy_exchange *exchange) {
+    nrpy_sleeper self = {.next = exchange->sleepers};
+    sem_init(&self.changed, 0, 0);
+    exchange->sleepers = &self;
+    pthread_mutex_unlock(&exchange->lock);
+    while (sem_wait(&self.changed) != 0) {
+    }
+    pthread_mutex_lock(&exchange->lock); /* who posts holds it: it is done with the semaphore */
+    sem_destroy(&self.changed);
+}
+
 void nrpy_exchange_wait_for_room(nrpy_exchange *exchange) {
     if (nrpy_exchange_has_room(exchange)) {
         return;
     }
     pthread_mutex_lock(&exchange->lock);
-    exchange->waiters++;
     while (is_full(exchange)) {
-        pthread_cond_wait(&exchange->changed, &exchange->lock);
+        nrpy_exchange_sleep(exchange);
     }
-    exchange->waiters--;
     pthread_mutex_unlock(&exchange->lock);
 }
 
@@ -69,9 +78,7 @@ void nrpy_exchange_wake(nrpy_exchange *exchange) {
         exchange->inbox_served = true;
         call_back = true;
     }
-    if (exchange->waiters > 0) {
-        pthread_cond_broadcast(&exchange->changed);
-    }
+    nrpy_exchange_rouse(exchange);
     pthread_mutex_unlock(&exchange->lock);
     if (call_back) {
         nrpy_exchange_queue(exchange, exchange->lane, &exchange->inbox_item);
