@@ -57,9 +57,10 @@ def test_a_shop_that_fails_leaves_the_others_alone(open_shops: OpenShops) -> Non
     async_fetch.plugin.config.shops.append(gone)
     with FakeHost(async_fetch.plugin) as host:
         found = orjson.loads(host.call("prices", query="thing=tea").data)
-    assert [found[address] for address in addresses[:2]] == [4.5, "status 404"]
+    assert found[addresses[0]] == 4.5
+    assert "404" in found[addresses[1]]
     assert "a fortune" in found[addresses[2]]
-    assert "refused" in found[gone] or "Connect" in found[gone]
+    assert "connection" in found[gone]
 
 
 def test_connections_are_kept_and_their_number_is_bounded(open_shops: OpenShops) -> None:
