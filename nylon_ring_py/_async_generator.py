@@ -36,6 +36,8 @@ def drive(function: Callable[[Any], AsyncGenerator[Any, None]]) -> Callable[[Str
             if not stream.cancelled:  # somebody else's cancel
                 raise
         finally:
+            if stream.cancelled:
+                stream._acknowledge()  # a cancel on its way would end what the generator's finally awaits
             await frames.aclose()
 
     return run

@@ -205,6 +205,7 @@ class Stream:
         Raises:
             ValueError: the status is `Status.OK`, which ends nothing, or one that cannot be sent.
         """
+    def _acknowledge(self) -> None: ...
 
 @final
 class LoopFeed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 from nylon_ring_py import _core
 from nylon_ring_py.errors import MissingDependencyError
@@ -32,6 +33,8 @@ class Loops:
         self._kind = kind
         self._log = log
         self._first: asyncio.AbstractEventLoop | None = None
+        self._until: float | None = None
+        self._stands_still = False
 
     def serve(self, feed: _core.LoopFeed) -> None:
         """Be an event loop on this thread until the core stops it, then end what is left on it.
@@ -56,29 +59,45 @@ class Loops:
             asyncio.set_event_loop(None)
             loop.close()
 
-    def run(self, coroutine: Coroutine[Any, Any, Result], timeout_s: float | None = None) -> Result:
+    def limit(self, until: float, stands_still: bool) -> None:
+        """The plugin is being shut down: what `run` is given from here on has to end by then.
+
+        Args:
+            until: by time.monotonic(), in seconds.
+            stands_still: shutdown was called on the first loop's own thread, which runs nothing before it returns.
+        """
+        self._until = until
+        self._stands_still = stands_still
+
+    def run(self, coroutine: Coroutine[Any, Any, Result]) -> Result:
         """Run a coroutine on the first loop from another thread, and wait for it.
 
         Args:
             coroutine: what to run.
-            timeout_s: seconds to wait; None for no limit.
 
         Returns:
             What it returns.
 
         Raises:
-            TimeoutError: it took longer, and was cancelled.
+            TimeoutError: the time that `limit` has set is over; it was cancelled.
+            RuntimeError: the loop cannot run anything now.
             BaseException: what it raises.
         """
-        if self._first is None:
+        if self._first is None or self._stands_still:
             coroutine.close()
-            raise RuntimeError("the plugin has no event loop")
+            raise RuntimeError(
+                "the plugin has no event loop"
+                if self._first is None
+                else "it needs the event loop, on whose thread shutdown was called from inside a send: nothing runs "
+                "there before shutdown returns. Have the host call shutdown on a thread of its own"
+            )
         future = asyncio.run_coroutine_threadsafe(coroutine, self._first)
         try:
-            return future.result(timeout_s)
+            return future.result(None if self._until is None else max(0.0, self._until - time.monotonic()))
         except TimeoutError:
-            future.cancel()
-            raise
+            if not future.cancel():  # it has ended, and that may be how
+                return future.result()
+            raise TimeoutError("it did not end within the plugin's shutdown_timeout_s, and was cancelled") from None
 
     def _run_on(self, loop: asyncio.AbstractEventLoop) -> None:
         try:

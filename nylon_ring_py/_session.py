@@ -217,21 +217,26 @@ class Session:
             self._leave()
             raise
 
-    def run_shutdown(self) -> None:
+    def run_shutdown(self, loop_stands_still: bool = False) -> None:
         """Run the on_shutdown hooks, the last one first, leave the lifespans, the last one first, and end the
         executors; then run the plugin's atexit callbacks, and flush logging and the standard streams. What fails is
         logged, and the rest still runs. Never raises.
+
+        Args:
+            loop_stands_still: the first event loop's thread waits for the end of the shutdown.
         """
         if self._plugin is None:
             return
-        began = time.monotonic()
+        until = time.monotonic() + self.shutdown_timeout_s
+        if self._loops is not None:
+            self._loops.limit(until, loop_stands_still)
         for hook in reversed(self._plugin._shutdown_hooks):
             try:
                 self._run_hook("on_shutdown", hook)
             except BaseException as exc:
                 self._log.exception(f"on_shutdown {getattr(hook, '__qualname__', hook)}", None, exc)
         self._leave_lifespans()
-        self._close_executors(began + self.shutdown_timeout_s)
+        self._close_executors(until)
         self._leave()
 
     def unload(self) -> None:

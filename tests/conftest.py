@@ -19,6 +19,13 @@ ROOT = Path(__file__).resolve().parents[1]
 # else must be gone after an unload.
 CORE_THREADS = 2
 
+# What libuv keeps for the process: descriptors once there was a loop, threads once it had a blocking call to make.
+LOOP_FDS = {"asyncio": 0, "uvloop": 2}
+LOOP_THREADS = {"asyncio": CORE_THREADS, "uvloop": CORE_THREADS + 4}
+
+# What loads and unloads may add to the memory of a process once they have been through everything.
+GROWTH_KIB = 1024
+
 BuildPlugin = Callable[..., Path]
 StartHost = Callable[..., NrHost]
 
@@ -93,3 +100,27 @@ def is_sanitized(kind: str) -> bool:
     """Whether this run's host is instrumented: "asan" or "tsan"."""
     nrhost = Path(os.environ.get("NRHOST", str(ROOT / "build/c/nrhost")))
     return f"__{kind}_init".encode() in nrhost.read_bytes()
+
+
+def check_flat(host: NrHost, rounds: Callable[[], object], keeps_fds: int = 0) -> None:
+    """Runs the rounds until they add nothing: the first time fills caches, and a busy machine may make a thread more
+    the second time; what leaks adds every time. Free memory of the heap is given back before it is looked at.
+
+    Args:
+        host: where they run.
+        rounds: loads and unloads.
+        keeps_fds: descriptors that a library keeps for the process.
+    """
+    before = host.process()
+    growth: list[int] = []
+    after = before
+    while not growth or (growth[-1] > GROWTH_KIB and len(growth) < 4):
+        filled = after
+        rounds()
+        host.malloc_trim()
+        after = host.process()
+        growth.append(after.rss_kib - filled.rss_kib)
+    if not is_sanitized("asan") and not is_sanitized("tsan"):
+        assert growth[-1] <= GROWTH_KIB, growth
+    until(lambda: host.process().threads <= before.threads + CORE_THREADS)  # a thread that has ended shows for a moment
+    assert after.fds <= before.fds + keeps_fds

@@ -15,8 +15,9 @@
 #include <stdlib.h>
 #include <time.h>
 
-/* How long an event loop has to end once its calls have; an author's own tasks may still run there. */
-enum { LOOP_END_S = 2 };
+/* How long event loops have to end once their calls have, an author's own tasks may still run there; and how long all has
+ * until the plugin's modules are gone. */
+enum { LOOP_END_S = 2, UNLOAD_S = 5 };
 
 static const char shutting_down[] = "the plugin is shutting down";
 
@@ -28,12 +29,16 @@ typedef struct closing {
     bool host_thread_left;   /* a host's thread is in a handler that did not end in time */
     _Atomic int refs;        /* the caller and the closer */
     sem_t host_done;         /* posted when the host may go: all replies sent */
+    sem_t hooks_done;        /* posted when the author's hooks have run */
+    sem_t sends_done;        /* posted when nobody is inside the host any more */
     sem_t python_done;       /* posted when Python's part has ended */
 } closing;
 
 static void release_closing(closing *run) {
     if (atomic_fetch_sub(&run->refs, 1) == 1) {
         sem_destroy(&run->host_done);
+        sem_destroy(&run->hooks_done);
+        sem_destroy(&run->sends_done);
         sem_destroy(&run->python_done);
         nrpy_instance_release(run->instance);
         free(run);
@@ -153,6 +158,27 @@ static void end_exchanges_of_caller(const closing *run) {
     }
 }
 
+static bool is_loop_of_caller(const closing *run, const nrpy_loop *loop) {
+    return run->caller != NULL && atomic_load(&loop->thread) == run->caller;
+}
+
+/* Calls whose event loop stands below us: their tasks cannot go on before we return either. */
+static void end_exchanges_of_caller_s_loop(const closing *run) {
+    if (run->caller == NULL || !run->caller->runs_loop) {
+        return;
+    }
+    size_t count;
+    nrpy_exchange **all = nrpy_registry_all(&run->instance->registry, &count);
+    for (size_t i = 0; i < count; i++) {
+        const nrpy_lane *lane = all[i]->task_lane != NULL ? all[i]->task_lane : all[i]->lane;
+        if (lane != NULL && lane->loop != NULL && is_loop_of_caller(run, lane->loop)) {
+            end_exchange(all[i]);
+        }
+        nrpy_exchange_release(all[i]);
+    }
+    free(all);
+}
+
 static bool is_running_for(nrpy_thread *thread, const nrpy_instance *instance) {
     return (atomic_load(&thread->running.word) & NRPY_STATE_MASK) != NRPY_IDLE &&
            atomic_load(&thread->running.instance) == instance;
@@ -182,7 +208,7 @@ static bool any_task(const closing *run) {
     bool found = false;
     for (unsigned i = 0; i < run->instance->loop_count; i++) {
         nrpy_loop *loop = &run->instance->loops[i];
-        found |= atomic_load(&loop->runners) > 0 && atomic_load(&loop->thread) != run->caller;
+        found |= atomic_load(&loop->runners) > 0 && !is_loop_of_caller(run, loop);
     }
     return found;
 }
@@ -299,8 +325,11 @@ static void wait_for_sends(const closing *run) {
 
 /* ---- Python's part ---- */
 
-static void run_shutdown_hooks(nrpy_instance *instance) {
-    PyObject *done = PyObject_CallMethod(instance->session, "run_shutdown", NULL);
+static void run_shutdown_hooks(const closing *run) {
+    const nrpy_instance *instance = run->instance;
+    bool first_loop_stands = instance->loop_count > 0 && is_loop_of_caller(run, &instance->loops[0]);
+    PyObject *done =
+        PyObject_CallMethod(instance->session, "run_shutdown", "O", first_loop_stands ? Py_True : Py_False);
     if (done == NULL) {
         PyErr_WriteUnraisable(instance->session);
     }
@@ -331,6 +360,7 @@ static void *run_closer(void *argument) {
     refuse_queued(instance);
     for_each_exchange(instance, cancel_exchange);
     cancel_tasks(instance);
+    end_exchanges_of_caller_s_loop(run);
     end_exchanges_of_caller(run);
     wait_for_handlers(run);
     end_running(run);
@@ -339,10 +369,12 @@ static void *run_closer(void *argument) {
     nrpy_attachment attachment;
     if (attach_for_hooks(&attachment)) {
         close_parked_generators(instance);
-        run_shutdown_hooks(instance);
+        run_shutdown_hooks(run);
         nrpy_detach(&attachment);
     }
+    sem_post(&run->hooks_done);
     wait_for_sends(run);
+    sem_post(&run->sends_done);
     unsigned left = stop_threads(run);
     if (attach_for_hooks(&attachment)) {
         nrpy_instance_unload(instance);
@@ -390,6 +422,8 @@ static closing *new_closing(nrpy_instance *instance) {
         run->caller_visits = count_visits(run->caller, instance);
         atomic_init(&run->refs, 2);
         sem_init(&run->host_done, 0, 0);
+        sem_init(&run->hooks_done, 0, 0);
+        sem_init(&run->sends_done, 0, 0);
         sem_init(&run->python_done, 0, 0);
     }
     return run;
@@ -415,13 +449,23 @@ static int close_detached(nrpy_instance *instance) {
     while (sem_wait(&run->host_done) != 0) {
     }
     /* The author's on_shutdown gets as long as the handlers had. */
-    bool finished = wait_until(&run->python_done, instance->shutdown_timeout_s + 1);
+    bool finished = wait_until(&run->hooks_done, instance->shutdown_timeout_s + 1);
     if (!finished) {
         fprintf(stderr,
                 "nylon-ring: plugin '%s': on_shutdown did not end within shutdown_timeout_s=%g, or Python could not be "
                 "entered; the instance is left behind\n",
                 instance->name, instance->shutdown_timeout_s);
         wait_for_sends(run);
+    } else {
+        while (sem_wait(&run->sends_done) != 0) {
+        }
+        finished = wait_until(&run->python_done, UNLOAD_S);
+        if (!finished) {
+            fprintf(stderr,
+                    "nylon-ring: plugin '%s': its threads and modules were not gone within %d s; the instance is left "
+                    "behind\n",
+                    instance->name, UNLOAD_S);
+        }
     }
     if (spawned && !(finished && nrpy_join(id))) {
         pthread_detach(id);

@@ -353,9 +353,14 @@ nrpy_pools nrpy_instance_pools(nrpy_instance *instance) {
 unsigned nrpy_instance_stop_loops(nrpy_instance *instance, double seconds, const nrpy_thread *self) {
     unsigned left = 0;
     for (unsigned i = 0; i < instance->loop_count; i++) {
+        nrpy_loop_stop(&instance->loops[i]);
+    }
+    int64_t until_ns = nrpy_time_ns(CLOCK_MONOTONIC) + (int64_t)(seconds * 1e9);
+    for (unsigned i = 0; i < instance->loop_count; i++) {
         nrpy_loop *loop = &instance->loops[i];
         bool own = self != NULL && atomic_load(&loop->thread) == self;
-        left += !nrpy_loop_stop(loop, own ? 0 : seconds) && !own;
+        double rest = (double)(until_ns - nrpy_time_ns(CLOCK_MONOTONIC)) / 1e9;
+        left += !nrpy_loop_join(loop, own ? 0 : rest) && !own;
     }
     return left;
 }

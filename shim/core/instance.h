@@ -99,7 +99,7 @@ typedef struct nrpy_pools {
 
 nrpy_pools nrpy_instance_pools(nrpy_instance *instance);
 
-/* Ends its event loops, each in `seconds` at most; that of `self`, the thread that asked for it, ends by itself later. Must
+/* Ends its event loops, in `seconds` at most; that of `self`, the thread that asked for it, ends by itself later. Must
  * not hold the GIL. Returns how many others have not ended. */
 unsigned nrpy_instance_stop_loops(nrpy_instance *instance, double seconds, const struct nrpy_thread *self);
 

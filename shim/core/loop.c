@@ -212,6 +212,7 @@ static void *run_thread(void *argument) {
         nrpy_detach(&attachment);
         nrpy_block_flush(&thread->blocks);
     }
+    close_wake(loop);
     atomic_store(&loop->has_ended, true);
     sem_post(&loop->started); /* where it has not come to that */
     nrpy_instance_release(instance);
@@ -244,19 +245,23 @@ int nrpy_loop_start(nrpy_loop *loop) {
     return -1;
 }
 
-bool nrpy_loop_stop(nrpy_loop *loop, double seconds) {
+void nrpy_loop_stop(nrpy_loop *loop) {
+    if (loop->is_running) {
+        atomic_store(&loop->stopping, true);
+        nrpy_loop_wake(loop);
+        nrpy_loop_watch_stop(loop);
+    }
+}
+
+bool nrpy_loop_join(nrpy_loop *loop, double seconds) {
     if (!loop->is_running) {
         close_wake(loop);
         return true;
     }
     loop->is_running = false;
-    atomic_store(&loop->stopping, true);
-    nrpy_loop_wake(loop);
-    nrpy_loop_watch_stop(loop);
-    if (nrpy_join_within(loop->id, seconds)) {
-        close_wake(loop);
-        return true;
+    bool ended = seconds > 0 && nrpy_join_within(loop->id, seconds);
+    if (!ended) {
+        pthread_detach(loop->id);
     }
-    pthread_detach(loop->id);
-    return false;
+    return ended;
 }

@@ -60,9 +60,12 @@ void nrpy_loop_destroy(nrpy_loop *loop);
  * meanwhile. Returns 0, or -1 with an exception set. */
 int nrpy_loop_start(nrpy_loop *loop);
 
-/* Has the event loop end once it comes round, and waits for its thread, `seconds` at most. Must not hold the GIL. Returns
- * whether it has ended. */
-bool nrpy_loop_stop(nrpy_loop *loop, double seconds);
+/* Has the event loop end once it comes round. */
+void nrpy_loop_stop(nrpy_loop *loop);
+
+/* Waits for the thread of a loop that was stopped, `seconds` at most; 0: lets go of it at once. Must not hold the GIL.
+ * Returns whether it has ended. */
+bool nrpy_loop_join(nrpy_loop *loop, double seconds);
 
 /* Has every task of the loop's cancelled soon. Any thread. */
 void nrpy_loop_cancel_all(nrpy_loop *loop);

@@ -359,6 +359,14 @@ void nrpy_runner_pass_cancel(nrpy_exchange *exchange) {
     }
 }
 
+void nrpy_runner_acknowledge(nrpy_exchange *exchange) {
+    nrpy_runner *self = exchange->runner;
+    if (self != NULL) {
+        unsigned cancels = atomic_load(&exchange->cancelled);
+        self->cancels = cancels > 0 ? cancels : 1;
+    }
+}
+
 void nrpy_runners_cancel(nrpy_loop *loop) {
     /* What a task waits for may be an author's future, whose cancel may end any task: the next one is held meanwhile. */
     nrpy_runner *self = (nrpy_runner *)Py_XNewRef((PyObject *)loop->first);

@@ -35,6 +35,9 @@ void nrpy_runner_look(nrpy_exchange *exchange);
 /* Its task is to end: the cancel_item has come. Likewise. */
 void nrpy_runner_pass_cancel(nrpy_exchange *exchange);
 
+/* Its handler is ending already: the cancel that would have told it so is not passed on. Likewise. */
+void nrpy_runner_acknowledge(nrpy_exchange *exchange);
+
 /* Cancels all tasks of the loop's. Likewise. */
 void nrpy_runners_cancel(nrpy_loop *loop);
 

@@ -5,6 +5,7 @@
 #include "instance.h"
 #include "module.h"
 #include "reply.h"
+#include "runner.h"
 #include "stream_internal.h"
 
 #include <stdlib.h>
@@ -177,6 +178,12 @@ static PyObject *stream_close(PyObject *object, PyObject *args, PyObject *kwargs
     return taken < 0 ? NULL : PyBool_FromLong(taken);
 }
 
+static PyObject *stream_acknowledge(PyObject *object, PyObject *ignored) {
+    (void)ignored;
+    nrpy_runner_acknowledge(((nrpy_stream *)object)->exchange);
+    Py_RETURN_NONE;
+}
+
 /* ---- fields ---- */
 
 static PyObject *get_sid(PyObject *object, void *closure) {
@@ -246,6 +253,7 @@ static void stream_dealloc(PyObject *object) {
 static PyMethodDef methods[] = {
     {"send", stream_send, METH_O, "Sends a frame; a coroutine awaits the result."},
     {"close", (PyCFunction)(void (*)(void))stream_close, METH_VARARGS | METH_KEYWORDS, "Ends the stream."},
+    {"_acknowledge", stream_acknowledge, METH_NOARGS, "The handler knows that it is to end: no cancel has to tell it."},
     {NULL, NULL, 0, NULL},
 };
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from conftest import CORE_THREADS, BuildPlugin, StartHost
+from conftest import LOOP_FDS, LOOP_THREADS, BuildPlugin, StartHost
 from nrhost import NrHost, Status
 
 SOURCE = """
@@ -276,10 +276,6 @@ async def bye():
     await asyncio.sleep(0)
     print("shut down on", asyncio.current_task() is not None, flush=True)
 """
-
-# What libuv keeps for the process: descriptors once there was a loop, threads once it had a blocking call to make.
-LOOP_FDS = {"asyncio": 0, "uvloop": 2}
-LOOP_THREADS = {"asyncio": CORE_THREADS, "uvloop": CORE_THREADS + 4}
 
 LOOPS = pytest.mark.parametrize("event_loop", ["asyncio", "uvloop"])
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import CORE_THREADS, ROOT, BuildPlugin, StartHost, is_sanitized
-from nrhost import NrHost, Status
+from conftest import ROOT, BuildPlugin, StartHost, check_flat
+from nrhost import Status
 
 ROUNDS = 100
-GROWTH_KIB = 1024
 
 ECHO = """
     import json
@@ -54,24 +52,6 @@ def echo(build_once: BuildPlugin) -> Path:
 @pytest.fixture(scope="module")
 def hello(build_once: BuildPlugin) -> Path:
     return build_once(ROOT / "examples/hello.py", "hello")
-
-
-def check_flat(host: NrHost, rounds: Callable[[], object]) -> None:
-    """Runs the rounds until they add nothing: the first time fills caches, and a busy machine may make a thread more
-    the second time; what leaks adds every time. Free memory of the heap is given back before it is looked at."""
-    before = host.process()
-    growth: list[int] = []
-    after = before
-    while not growth or (growth[-1] > GROWTH_KIB and len(growth) < 4):
-        filled = after
-        rounds()
-        host.malloc_trim()
-        after = host.process()
-        growth.append(after.rss_kib - filled.rss_kib)
-    if not is_sanitized("asan") and not is_sanitized("tsan"):
-        assert growth[-1] <= GROWTH_KIB, growth
-    assert after.threads <= before.threads + CORE_THREADS
-    assert after.fds <= before.fds
 
 
 def test_many_loads_in_one_process(start_host: StartHost, echo: Path, hello: Path) -> None:
