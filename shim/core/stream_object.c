@@ -28,8 +28,7 @@ void nrpy_stream_retire(PyObject *object) {
     Py_CLEAR(((nrpy_stream *)object)->spare);
 }
 
-PyObject *nrpy_stream_look(PyObject *object) {
-    nrpy_stream *self = (nrpy_stream *)object;
+static PyObject *wake_who_can_go_on(nrpy_stream *self) {
     if (self->reader != NULL && nrpy_inbox_has_news(self->exchange)) {
         PyObject *done = nrpy_stream_wait_wake(self->reader);
         if (done == NULL) {
@@ -45,6 +44,13 @@ PyObject *nrpy_stream_look(PyObject *object) {
         Py_DECREF(done);
     }
     Py_RETURN_NONE;
+}
+
+PyObject *nrpy_stream_look(PyObject *object) {
+    Py_INCREF(object); /* a task that is woken runs, and may end: then nobody else keeps the stream */
+    PyObject *done = wake_who_can_go_on((nrpy_stream *)object);
+    Py_DECREF(object);
+    return done;
 }
 
 /* ---- reading ---- */

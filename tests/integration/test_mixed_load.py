@@ -226,3 +226,41 @@ def test_an_unload_under_all_kinds(start_host: StartHost, mixed: Path, abi: Abi)
             counts = host.join_callers(job)
             check(callers, counts)
             assert counts.accepted > 10
+
+
+ENDING = """
+import asyncio
+from nylon_ring_py import Plugin
+
+plugin = Plugin("ending", max_buffered=1, shutdown_timeout_s=1)
+kept = []
+
+@plugin.on_init
+async def watch():
+    # Runs where a task has ended, before the loop's own code goes on: the memory that was let go is used again.
+    loop = asyncio.get_running_loop()
+    call_soon = loop.call_soon
+    def call_soon_and_use_memory(*args, **kwargs):
+        kept.extend(tuple([loop] * length) for length in range(1, 20) for _ in range(50))
+        return call_soon(*args, **kwargs)
+    loop.call_soon = call_soon_and_use_memory
+
+@plugin.stream("three")
+async def three(stream):
+    asyncio.current_task().add_done_callback(print)
+    for number in range(3):
+        await stream.send(str(number))
+
+@plugin.handle_sync("kept")
+def get_kept(req): return str(len(kept))
+"""
+
+
+def test_a_task_that_ends_when_there_is_room(start_host: StartHost, build: BuildPlugin) -> None:
+    """It runs, and its Stream goes, while the loop looks who else waits for room."""
+    host = start_host()
+    host.load(build(ENDING), abi="v2", stream_capacity=1)
+    for _ in range(5):
+        call = host.submit("three", kind="stream")
+        assert [frame.text for frame in host.wait(call.sid).frames] == ["0", "1", "2", ""]
+    assert int(host.call("kept").reply.text) > 0
