@@ -152,46 +152,6 @@ def sync_later(req, callback: Callback):
         callback(b"in time")
     threading.Thread(target=answer).start()
 
-KEEPS_THE_GIL = """
-import ctypes
-from nylon_ring_py import Plugin
-
-plugin = Plugin("greedy", timeout_s=1)
-libc = ctypes.PyDLL(None)  # unlike CDLL it keeps the GIL
-one = ctypes.create_string_buffer(1)
-
-def keep_the_gil(req):
-    with open(req.path, "r+b", buffering=0) as fifo:
-        libc.read(fifo.fileno(), one, 1)
-
-@plugin.handle("pooled")
-def pooled(req): keep_the_gil(req)
-
-@plugin.handle("coroutine")
-async def coroutine(req): keep_the_gil(req)
-
-@plugin.handle_sync("ping")
-def ping(req): return "pong"
-"""
-
-
-@pytest.mark.parametrize("entry", ["pooled", "coroutine"])
-def test_a_handler_that_keeps_the_gil(
-    build_once: BuildPlugin, start_host: StartHost, tmp_path: Path, entry: str
-) -> None:
-    fifo = tmp_path / "fifo"
-    os.mkfifo(fifo)
-    host = start_host()
-    assert host.load(build_once(KEEPS_THE_GIL, "greedy")) == Status.OK
-    sid = host.submit(entry, path=str(fifo)).sid
-    with fifo.open("wb", buffering=0) as writer:  # when the handler has it open
-        reply = host.wait(sid).reply
-        assert (reply.status, reply.text) == (Status.ERR, "TimeoutError: no answer within timeout_s=1")
-        waiting = host.start_call("ping")  # it needs the GIL, and gets it once the handler is let go
-        writer.write(b"x")
-    assert host.join_call(waiting).reply.data == b"pong"
-
-
 # ---- streams ----
 
 @plugin.handle("generator", timeout_s=LIMIT_S)
