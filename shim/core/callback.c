@@ -57,7 +57,7 @@ int nrpy_exchange_answer(nrpy_exchange *exchange, PyObject *data, int status) {
         PyErr_Format(nrpy_names.stream_full_error,
                      "the host has left the last %d frames of sid %llu waiting, and this thread is %s, "
                      "which must not wait for it: send from a worker, or from a thread of your own",
-                     (int)exchange->max_buffered, (unsigned long long)exchange->sid, whose);
+                     (int)nrpy_exchange_max_buffered(exchange), (unsigned long long)exchange->sid, whose);
         nrpy_reply_clear(&reply);
         return -1;
     }

@@ -16,6 +16,11 @@ static nrpy_exchange *exchange_of(nrpy_timer *timer) {
     return (nrpy_exchange *)(void *)((char *)timer - offsetof(nrpy_exchange, deadlines.timer));
 }
 
+static int64_t answer_ns(const nrpy_exchange *exchange) {
+    int64_t limit = exchange->entry->limits->timeout_ns;
+    return limit != 0 ? exchange->began_ns + limit : 0;
+}
+
 static int64_t idle_ns(nrpy_exchange *exchange) {
     int64_t last = atomic_load_explicit(&exchange->deadlines.frame_ns, memory_order_relaxed);
     return last != 0 ? last + exchange->entry->limits->idle_timeout_ns : 0;
@@ -29,8 +34,8 @@ static int64_t earlier(int64_t one, int64_t other) {
  * held. */
 static int arm(nrpy_exchange *exchange) {
     nrpy_deadlines *deadlines = &exchange->deadlines;
-    int64_t due = earlier(earlier(deadlines->answer_ns, deadlines->close_ns), idle_ns(exchange));
-    if (deadlines->over || due == 0 || (deadlines->armed_ns != 0 && deadlines->armed_ns <= due)) {
+    int64_t due = earlier(earlier(answer_ns(exchange), deadlines->close_ns), idle_ns(exchange));
+    if (exchange->deadlines_over || due == 0 || (deadlines->armed_ns != 0 && deadlines->armed_ns <= due)) {
         return 0;
     }
     if (deadlines->armed_ns == 0 || !nrpy_timer_disarm(&deadlines->timer)) {
@@ -51,7 +56,6 @@ static int arm(nrpy_exchange *exchange) {
 int nrpy_deadlines_start(nrpy_exchange *exchange) {
     const nrpy_limits *limits = exchange->entry->limits;
     nrpy_deadlines *deadlines = &exchange->deadlines;
-    deadlines->answer_ns = limits->timeout_ns != 0 ? exchange->began_ns + limits->timeout_ns : 0;
     atomic_init(&deadlines->frame_ns, limits->idle_timeout_ns != 0 && exchange->is_stream ? exchange->began_ns : 0);
     if (limits->timeout_ns == 0 && limits->idle_timeout_ns == 0) {
         return 0;
@@ -84,7 +88,7 @@ void nrpy_deadlines_note_frame(nrpy_exchange *exchange) {
 void nrpy_deadlines_end(nrpy_exchange *exchange) {
     nrpy_deadlines *deadlines = &exchange->deadlines;
     pthread_mutex_lock(&exchange->lock);
-    deadlines->over = true;
+    exchange->deadlines_over = true;
     bool disarmed = deadlines->armed_ns != 0 && nrpy_timer_disarm(&deadlines->timer);
     if (disarmed) {
         deadlines->armed_ns = 0;
@@ -112,13 +116,13 @@ static void on_time(nrpy_timer *timer) {
     const nrpy_limits *limits = exchange->entry->limits;
     pthread_mutex_lock(&exchange->lock);
     int64_t now = nrpy_clock_ns();
-    int64_t answer = deadlines->answer_ns;
+    int64_t answer = answer_ns(exchange);
     int64_t close = deadlines->close_ns;
     int64_t idle = idle_ns(exchange);
-    bool over = deadlines->over;
+    bool over = exchange->deadlines_over;
     deadlines->armed_ns = 0;
     bool due = (answer != 0 && answer <= now) || (close != 0 && close <= now) || (idle != 0 && idle <= now);
-    deadlines->over |= due;
+    exchange->deadlines_over |= due;
     if (!due) {
         (void)arm(exchange); /* a frame has come since; without memory for it the stream ends when its handler does */
     }

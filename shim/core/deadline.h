@@ -17,10 +17,8 @@ struct nrpy_exchange;
 typedef struct nrpy_deadlines {
     _Atomic int64_t frame_ns; /* of the last frame, in or out; 0: nobody asks */
     nrpy_timer timer;         /* holds a reference to the exchange while it is armed */
-    int64_t answer_ns;        /* 0: none */
     int64_t close_ns;         /* 0: none */
     int64_t armed_ns;         /* what the timer is armed for; 0: it is not */
-    bool over;                /* nothing is armed any more */
 } nrpy_deadlines;
 
 void nrpy_deadlines_init(nrpy_deadlines *deadlines);

@@ -213,7 +213,7 @@ static void run_exchange(nrpy_exchange *exchange, const nrpy_entry *entry, PyObj
 
 /* A plain duplex handler. Takes `argument`; NULL: an exception is set. */
 static void run_duplex(nrpy_exchange *exchange, PyObject *argument) {
-    PyObject *stream = argument != NULL ? nrpy_stream_new(exchange, NULL, argument) : NULL;
+    PyObject *stream = argument != NULL ? nrpy_stream_new(exchange, argument, NULL) : NULL;
     PyObject *result = stream != NULL ? nrpy_call_handler(exchange->entry->handler, stream, NULL) : NULL;
     nrpy_exchange_finish(exchange, result, true);
     Py_XDECREF(stream);

@@ -84,7 +84,6 @@ static nrpy_exchange *new_exchange(nrpy_instance *instance, uint64_t sid) {
     nrpy_instance_retain(instance);
     exchange->sid = sid;
     exchange->retry.fire = retry_on_timer;
-    exchange->retry_delay_ns = FIRST_RETRY_NS;
     pthread_mutex_init(&exchange->lock, NULL);
     nrpy_deadlines_init(&exchange->deadlines);
     return exchange;
@@ -98,7 +97,6 @@ nrpy_exchange *nrpy_exchange_new(nrpy_instance *instance, const nrpy_entry *entr
         bool is_task_with_hooks = (entry->flags & (NRPY_STREAM | NRPY_ASYNC)) == (NRPY_STREAM | NRPY_ASYNC);
         exchange->task_lane = is_task_with_hooks ? nrpy_instance_lane(instance, entry->flags, sid) : NULL;
         exchange->began_ns = nrpy_clock_ns();
-        exchange->max_buffered = entry->limits->max_buffered;
         exchange->is_stream = nrpy_entry_is_stream(entry);
         exchange->takes_input = (entry->flags & (NRPY_STREAM | NRPY_DUPLEX)) != 0;
         exchange->has_hooks = (entry->flags & NRPY_STREAM) != 0;
@@ -257,7 +255,7 @@ static nrpy_delivery deliver_frames(nrpy_exchange *exchange, nrpy_frames *frames
             free(frame);
         }
         if (delivery == NRPY_DELIVERED) {
-            exchange->retry_delay_ns = FIRST_RETRY_NS;
+            exchange->retries = 0;
         }
     }
     return delivery;
@@ -304,8 +302,12 @@ static void queue_drain(nrpy_exchange *exchange) {
 /* The turn is ours, and goes to the timer. */
 static void hand_to_timer(nrpy_exchange *exchange) {
     pthread_mutex_lock(&exchange->lock);
-    int64_t delay_ns = exchange->retry_delay_ns;
-    exchange->retry_delay_ns = delay_ns * 2 < LAST_RETRY_NS ? delay_ns * 2 : LAST_RETRY_NS;
+    int64_t delay_ns = (int64_t)FIRST_RETRY_NS << exchange->retries;
+    if (delay_ns < LAST_RETRY_NS) {
+        exchange->retries++;
+    } else {
+        delay_ns = LAST_RETRY_NS;
+    }
     bool arm = !exchange->retry_armed;
     exchange->retry_armed = true;
     atomic_fetch_or(&exchange->turn, NRPY_TURN_HELD);
@@ -329,7 +331,7 @@ static void hand_to_timer(nrpy_exchange *exchange) {
 
 static void give_room(nrpy_exchange *exchange) {
     pthread_mutex_lock(&exchange->lock);
-    bool enough = exchange->outbox.count <= exchange->max_buffered / 2;
+    bool enough = exchange->outbox.count <= nrpy_exchange_max_buffered(exchange) / 2;
     pthread_mutex_unlock(&exchange->lock);
     if (enough) {
         nrpy_exchange_wake(exchange);

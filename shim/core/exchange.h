@@ -73,8 +73,7 @@ typedef struct nrpy_exchange {
     const struct nrpy_lane *lane;      /* where `inbox_item` goes */
     const struct nrpy_lane *task_lane; /* where `cancel_item` goes, or NULL: what `inbox_item` brings is enough */
     uint64_t sid;
-    int64_t began_ns; /* when the host called */
-    size_t max_buffered;
+    int64_t began_ns;           /* when the host called */
     nrpy_waiter *waiter;        /* set before it is shared */
     struct nrpy_runner *runner; /* the task at work for it, owned; touched with the GIL */
 
@@ -92,13 +91,14 @@ typedef struct nrpy_exchange {
     bool wants_room;   /* its producer comes back by `inbox_item` once the outbox has room */
     bool reader_waits; /* a task waits for input */
     bool retry_armed;
+    bool deadlines_over; /* nothing is armed any more */
     nrpy_deadlines deadlines;
 
     /* guarded otherwise */
+    unsigned char retries;             /* how often the host had no room, one after the other; whoever has the turn */
     bool is_held_back;                 /* counted in the instance's `held_back`; whoever has the turn */
     bool is_noted;                     /* in the list of `parked_next` */
     bool is_registered;                /* the registry's lock */
-    int64_t retry_delay_ns;            /* the next one's; whoever has the turn */
     struct nrpy_exchange *parked_next; /* close's: generators to be closed */
     struct nrpy_exchange *bucket_next; /* the registry's lock */
 } nrpy_exchange;
@@ -171,6 +171,11 @@ static inline bool nrpy_exchange_is_cancelled(nrpy_exchange *exchange) {
 
 /* Queues one of its items; while the instance is closing it does nothing. */
 void nrpy_exchange_queue(nrpy_exchange *exchange, const struct nrpy_lane *lane, nrpy_item *item);
+
+/* How many frames its outbox takes. */
+static inline size_t nrpy_exchange_max_buffered(const nrpy_exchange *exchange) {
+    return exchange->entry != NULL ? exchange->entry->limits->max_buffered : 0;
+}
 
 /* Whether the outbox can take a frame. */
 bool nrpy_exchange_has_room(nrpy_exchange *exchange);

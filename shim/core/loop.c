@@ -62,9 +62,9 @@ void nrpy_loop_cancel_all(nrpy_loop *loop) {
 
 /* ---- on the loop's thread ---- */
 
-static void run_item(nrpy_loop *loop, nrpy_item *item) {
+static void run_item(nrpy_item *item) {
     if (item->kind == NRPY_ITEM_CALL) {
-        nrpy_runner_begin(loop, (nrpy_call *)(void *)item);
+        nrpy_runner_begin((nrpy_call *)(void *)item);
     } else if (item->kind == NRPY_ITEM_CANCEL) {
         nrpy_exchange *exchange = nrpy_exchange_of_cancel(item);
         nrpy_runner_pass_cancel(exchange);
@@ -88,7 +88,7 @@ static bool drain_queue(nrpy_loop *loop) {
             atomic_thread_fence(memory_order_seq_cst);
             continue;
         }
-        run_item(loop, item);
+        run_item(item);
         taken++;
     }
     return true;

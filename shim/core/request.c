@@ -7,7 +7,7 @@ typedef struct {
     PyObject_HEAD
     const nrpy_request_view *view; /* of the block, or of the host's memory while the host waits, or of nothing */
     nrpy_call *block;              /* owned, or NULL */
-    PyObject *instance;            /* owned: the _core.Instance; NULL: made by the author */
+    PyObject *instance;            /* owned: the _core.Instance; NULL: made by the author, or after the unload */
     PyObject *entry;               /* owned */
     uint64_t sid;
     bool lost;      /* there was no memory to copy what the author kept */
@@ -44,7 +44,7 @@ static request *make(nrpy_instance *instance, const nrpy_entry *entry, uint64_t 
     if (self != NULL) {
         self->view = view;
         self->block = block;
-        self->instance = Py_NewRef(instance->object);
+        self->instance = Py_XNewRef(instance->object); /* a stream's request may come after the unload */
         self->entry = Py_NewRef(entry->name_object);
         self->sid = sid;
         self->lost = self->travelled = false;

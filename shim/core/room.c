@@ -6,7 +6,7 @@
 
 /* The lock is held. */
 static bool is_full(nrpy_exchange *exchange) {
-    return exchange->outbox.count >= exchange->max_buffered && !nrpy_exchange_has_ended(exchange) &&
+    return exchange->outbox.count >= nrpy_exchange_max_buffered(exchange) && !nrpy_exchange_has_ended(exchange) &&
            atomic_load(&exchange->cancelled) == 0;
 }
 

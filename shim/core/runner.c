@@ -13,7 +13,7 @@
 /* ---- the list of a loop's runners ---- */
 
 static void enlist(nrpy_runner *self) {
-    nrpy_loop *loop = self->loop;
+    nrpy_loop *loop = nrpy_runner_loop(self);
     self->next = loop->first;
     self->link = &loop->first;
     if (self->next != NULL) {
@@ -30,7 +30,7 @@ static void delist(nrpy_runner *self) {
         self->next->link = self->link;
     }
     self->link = NULL;
-    atomic_fetch_sub(&self->loop->runners, 1);
+    atomic_fetch_sub(&nrpy_runner_loop(self)->runners, 1);
 }
 
 /* ---- the end of a handler ---- */
@@ -66,7 +66,7 @@ static void finish(nrpy_runner *self, PyObject *result) {
 /* ---- as a coroutine ---- */
 
 static void step_begins(nrpy_runner *self) {
-    nrpy_loop *loop = self->loop;
+    nrpy_loop *loop = nrpy_runner_loop(self);
     if (!self->has_begun) {
         self->has_begun = true;
         PyObject *token = PyContextVar_Set(nrpy_names.call_variable, (PyObject *)self);
@@ -80,7 +80,7 @@ static void step_begins(nrpy_runner *self) {
 }
 
 static void step_ends(nrpy_runner *self) {
-    atomic_store_explicit(&self->loop->step_began_ns, 0, memory_order_relaxed);
+    atomic_store_explicit(&nrpy_runner_loop(self)->step_began_ns, 0, memory_order_relaxed);
     atomic_store_explicit(&nrpy_thread_cached->exchange, NULL, memory_order_relaxed);
 }
 
@@ -242,12 +242,11 @@ PyTypeObject nrpy_runner_type = {
 
 /* ---- from a call to its task ---- */
 
-static nrpy_runner *new_runner(nrpy_loop *loop, nrpy_exchange *exchange) {
+static nrpy_runner *new_runner(nrpy_exchange *exchange) {
     nrpy_runner *self = PyObject_GC_New(nrpy_runner, &nrpy_runner_type);
     if (self != NULL) {
         nrpy_exchange_retain(exchange);
         self->exchange = exchange;
-        self->loop = loop;
         self->coroutine = self->task = self->callback = self->stream = NULL;
         self->cancels = 0;
         self->has_begun = false;
@@ -275,7 +274,19 @@ static PyObject *call_for_coroutine(nrpy_runner *self, PyObject *argument) {
     return coroutine;
 }
 
-void nrpy_runner_begin(nrpy_loop *loop, nrpy_call *call) {
+/* Takes the call. New reference, or NULL with an exception set. */
+static PyObject *make_argument(nrpy_call *call) {
+    if ((call->entry->flags & (NRPY_DUPLEX | NRPY_GENERATOR)) == 0) {
+        return nrpy_argument_over_call(call);
+    }
+    PyObject *stream = nrpy_stream_new(call->exchange, NULL, call);
+    if (stream == NULL) {
+        nrpy_call_free(call);
+    }
+    return stream;
+}
+
+void nrpy_runner_begin(nrpy_call *call) {
     nrpy_exchange *exchange = call->exchange;
     PyObject *argument = NULL;
     nrpy_runner *self = NULL;
@@ -286,10 +297,9 @@ void nrpy_runner_begin(nrpy_loop *loop, nrpy_call *call) {
         return;
     }
     nrpy_handler_begins(exchange);
-    self = new_runner(loop, exchange);
-    argument = nrpy_argument_over_call(call);
-    if (self != NULL && argument != NULL && (exchange->entry->flags & (NRPY_DUPLEX | NRPY_GENERATOR)) != 0) {
-        Py_SETREF(argument, nrpy_stream_new(exchange, loop, argument));
+    self = new_runner(exchange);
+    argument = make_argument(call);
+    if (self != NULL && (exchange->entry->flags & (NRPY_DUPLEX | NRPY_GENERATOR)) != 0) {
         self->stream = Py_XNewRef(argument);
     }
     if (self == NULL || argument == NULL) {

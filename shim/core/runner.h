@@ -8,17 +8,17 @@
 #include "python.h"
 
 #include "call.h"
-#include "loop.h"
+#include "exchange.h"
+#include "lane.h"
 
 typedef struct nrpy_runner {
     PyObject_HEAD
     nrpy_exchange *exchange; /* a reference */
-    nrpy_loop *loop;
-    PyObject *coroutine; /* the author's, owned; NULL once it is over */
-    PyObject *task;      /* owned; NULL once it is over */
-    PyObject *callback;  /* the handler's, owned, or NULL: dropped before its answer it would answer Err */
-    PyObject *stream;    /* the handler's Stream, owned, or NULL; likewise */
-    unsigned cancels;    /* how many of the exchange's it has passed on */
+    PyObject *coroutine;     /* the author's, owned; NULL once it is over */
+    PyObject *task;          /* owned; NULL once it is over */
+    PyObject *callback;      /* the handler's, owned, or NULL: dropped before its answer it would answer Err */
+    PyObject *stream;        /* the handler's Stream, owned, or NULL; likewise */
+    unsigned cancels;        /* how many of the exchange's it has passed on */
     bool has_begun;
     struct nrpy_runner *next; /* the loop's list */
     struct nrpy_runner **link;
@@ -26,8 +26,13 @@ typedef struct nrpy_runner {
 
 extern PyTypeObject nrpy_runner_type;
 
-/* Makes a task of a call. Takes the call. On the loop's thread; needs the GIL, and leaves no exception set. */
-void nrpy_runner_begin(nrpy_loop *loop, nrpy_call *call);
+static inline nrpy_loop *nrpy_runner_loop(const nrpy_runner *runner) {
+    const nrpy_exchange *exchange = runner->exchange;
+    return (exchange->task_lane != NULL ? exchange->task_lane : exchange->lane)->loop;
+}
+
+/* Makes a task of a call. Takes the call. On its loop's thread; needs the GIL, and leaves no exception set. */
+void nrpy_runner_begin(nrpy_call *call);
 
 /* The loop looks at an exchange again: there is input, or room, or it is to end. Likewise. */
 void nrpy_runner_look(nrpy_exchange *exchange);

@@ -6,8 +6,9 @@
 
 #include "python.h"
 
+#include "call.h"
 #include "exchange.h"
-#include "loop.h"
+#include "lane.h"
 
 /* After so many frames without a wait, in or out, the other tasks of the loop get their turn. */
 enum { NRPY_STREAM_STEPS = 64 };
@@ -29,14 +30,19 @@ typedef struct nrpy_stream_wait {
 typedef struct nrpy_stream {
     PyObject_HEAD
     nrpy_exchange *exchange;        /* a reference */
-    nrpy_loop *loop;                /* NULL: a plain function's */
-    PyObject *request;              /* owned */
+    nrpy_call *call;                /* owned, until `request` is asked for; NULL: it was, or never will be */
+    PyObject *request;              /* owned, or NULL */
     nrpy_stream_wait *reader;       /* who waits for a frame; borrowed */
     nrpy_stream_wait *first_writer; /* who waits for room, in their order; borrowed */
     nrpy_stream_wait *last_writer;
     nrpy_stream_wait *spare; /* for the next read; owned */
     unsigned steps;          /* frames since the last wait */
 } nrpy_stream;
+
+/* NULL: a plain function's. */
+static inline nrpy_loop *nrpy_stream_loop(const nrpy_stream *stream) {
+    return stream->exchange->lane->loop;
+}
 
 typedef enum { NRPY_INPUT_FRAME, NRPY_INPUT_OVER, NRPY_INPUT_NONE } nrpy_input;
 

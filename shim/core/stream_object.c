@@ -1,6 +1,7 @@
 #include "stream_object.h"
 
 #include "callback.h"
+#include "dispatch.h"
 #include "inbox.h"
 #include "instance.h"
 #include "module.h"
@@ -10,13 +11,13 @@
 
 #include <stdlib.h>
 
-PyObject *nrpy_stream_new(nrpy_exchange *exchange, nrpy_loop *loop, PyObject *request) {
+PyObject *nrpy_stream_new(nrpy_exchange *exchange, PyObject *request, nrpy_call *call) {
     nrpy_stream *self = PyObject_GC_New(nrpy_stream, &nrpy_stream_type);
     if (self != NULL) {
         nrpy_exchange_retain(exchange);
         self->exchange = exchange;
-        self->loop = loop;
-        self->request = Py_NewRef(request);
+        self->call = call;
+        self->request = Py_XNewRef(request);
         self->reader = self->first_writer = self->last_writer = self->spare = NULL;
         self->steps = 0;
         PyObject_GC_Track((PyObject *)self);
@@ -24,8 +25,24 @@ PyObject *nrpy_stream_new(nrpy_exchange *exchange, nrpy_loop *loop, PyObject *re
     return (PyObject *)self;
 }
 
+/* An idle stream's request is no object yet: there may be very many. Borrowed, or NULL with an exception set. */
+static PyObject *request_of(nrpy_stream *self) {
+    if (self->call != NULL) {
+        nrpy_call *call = self->call;
+        self->call = NULL;
+        self->request = nrpy_argument_over_call(call);
+    } else if (self->request == NULL) {
+        PyErr_SetString(PyExc_MemoryError, "there was no memory for the stream's request");
+    }
+    return self->request;
+}
+
 void nrpy_stream_retire(PyObject *object) {
-    Py_CLEAR(((nrpy_stream *)object)->spare);
+    nrpy_stream *self = (nrpy_stream *)object;
+    Py_CLEAR(self->spare);
+    if (self->call != NULL && Py_REFCNT(object) > 1 && request_of(self) == NULL) { /* while its instance is there */
+        PyErr_WriteUnraisable(object);
+    }
 }
 
 static PyObject *wake_who_can_go_on(nrpy_stream *self) {
@@ -56,7 +73,8 @@ PyObject *nrpy_stream_look(PyObject *object) {
 /* ---- reading ---- */
 
 static bool is_on_loop(const nrpy_stream *self) {
-    return self->loop != NULL && nrpy_thread_self() == atomic_load(&self->loop->thread);
+    const nrpy_loop *loop = nrpy_stream_loop(self);
+    return loop != NULL && nrpy_thread_self() == atomic_load(&loop->thread);
 }
 
 static int check_input(const nrpy_stream *self) {
@@ -103,7 +121,7 @@ static PyObject *stream_anext(PyObject *object) {
         return NULL;
     }
     if (!is_on_loop(self)) {
-        PyErr_SetString(PyExc_TypeError, self->loop == NULL
+        PyErr_SetString(PyExc_TypeError, nrpy_stream_loop(self) == NULL
                                              ? "this handler is a plain function: write `for frame in stream`"
                                              : "this stream is read on its event loop's thread only");
         return NULL;
@@ -205,12 +223,13 @@ static PyObject *get_entry(PyObject *object, void *closure) {
 
 static PyObject *get_request(PyObject *object, void *closure) {
     (void)closure;
-    return Py_NewRef(((nrpy_stream *)object)->request);
+    return Py_XNewRef(request_of((nrpy_stream *)object));
 }
 
 static PyObject *get_state(PyObject *object, void *closure) {
     (void)closure;
-    return PyObject_GetAttrString(((nrpy_stream *)object)->request, "state");
+    PyObject *request = request_of((nrpy_stream *)object);
+    return request != NULL ? PyObject_GetAttrString(request, "state") : NULL;
 }
 
 static PyObject *get_closed(PyObject *object, void *closure) {
@@ -252,7 +271,11 @@ static int stream_clear(PyObject *object) {
 static void stream_dealloc(PyObject *object) {
     PyObject_GC_UnTrack(object);
     stream_clear(object);
-    nrpy_exchange_release(((nrpy_stream *)object)->exchange);
+    nrpy_stream *self = (nrpy_stream *)object;
+    if (self->call != NULL) {
+        nrpy_call_free(self->call);
+    }
+    nrpy_exchange_release(self->exchange);
     PyObject_GC_Del(object);
 }
 

@@ -6,14 +6,14 @@
 
 #include "python.h"
 
+#include "call.h"
 #include "exchange.h"
-#include "loop.h"
 
 extern PyTypeObject nrpy_stream_type;
 extern PyTypeObject nrpy_stream_wait_type;
 
-/* `loop` is NULL for a plain function. Borrows `request`. New reference or NULL. */
-PyObject *nrpy_stream_new(nrpy_exchange *exchange, nrpy_loop *loop, PyObject *request);
+/* Borrows `request`, or takes `call`: the other one is NULL. New reference, or NULL: then the call is still the caller's. */
+PyObject *nrpy_stream_new(nrpy_exchange *exchange, PyObject *request, nrpy_call *call);
 
 /* Its handler is over: lets go of what refers back to it. */
 void nrpy_stream_retire(PyObject *stream);

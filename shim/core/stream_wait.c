@@ -57,7 +57,7 @@ static void stop_waiting(nrpy_stream_wait *self) {
 /* The task is suspended on the waiter. */
 static PySendResult begin_waiting(nrpy_stream_wait *self, PyObject **result) {
     if (self->waiter == NULL) {
-        self->waiter = nrpy_waiter_new(self->stream->loop->event_loop);
+        self->waiter = nrpy_waiter_new(nrpy_stream_loop(self->stream)->event_loop);
     }
     *result = Py_XNewRef(self->waiter);
     if (self->waiter == NULL) {

@@ -23,7 +23,7 @@ static PyObject *new_task(nrpy_runner *runner, PyObject *context) {
     PyObject *name = task_name(runner->exchange);
     PyObject *task = NULL;
     if (name != NULL) {
-        PyObject *arguments[] = {(PyObject *)runner, runner->loop->event_loop, name, context, Py_True};
+        PyObject *arguments[] = {(PyObject *)runner, nrpy_runner_loop(runner)->event_loop, name, context, Py_True};
         task = PyObject_Vectorcall(nrpy_names.task_type, arguments, 1, nrpy_names.task_keywords);
         Py_DECREF(name);
     }
@@ -80,7 +80,7 @@ static void restore(PyObject *fields, PyObject *name, PyObject *before) {
 }
 
 static PyObject *new_task_with_step(nrpy_runner *runner, first_step *first, PyObject *keeper, PyObject *name) {
-    PyObject *event_loop = runner->loop->event_loop;
+    PyObject *event_loop = nrpy_runner_loop(runner)->event_loop;
     PyObject *fields = PyObject_GenericGetDict(event_loop, NULL);
     PyObject *before = fields != NULL ? Py_XNewRef(PyDict_GetItemWithError(fields, name)) : NULL;
     PyObject *task = NULL;
