@@ -21,7 +21,7 @@ plugin = Plugin("ending", workers=2, shutdown_timeout_s=float(os.environ.get("TE
 seen = []
 
 @plugin.handle_sync("count")
-def count(req): return str(seen.count(req.path))
+def count(req): return str(seen.count(req.body.decode()))
 
 @plugin.handle_sync("ping")
 def ping(req): return b"pong"
@@ -103,7 +103,7 @@ async def counts(req):
     try:
         for n in range(10**9):
             yield str(n)
-            if not req.path: await asyncio.sleep(0)
+            await asyncio.sleep(0)
     finally:
         await asyncio.sleep(0)
         seen.append("counts")
@@ -187,7 +187,7 @@ def start(ending: Path, start_host: StartHost) -> Start:
 
 
 def wait_for(host: NrHost, count: int, what: str = "begun") -> None:
-    until(lambda: int(host.call("count", path=what).reply.text) == count)
+    until(lambda: int(host.call("count", body=what.encode()).reply.text) == count)
 
 
 def told(host: NrHost) -> dict[str, int]:
@@ -299,3 +299,49 @@ def test_streams_open_at_shutdown(start: Start, event_loop: str, loops: int) -> 
         assert (frames[-1].status, frames[-1].text) == SHUTTING_DOWN
     seen = told(host)
     assert {entry: seen.get(entry) for entry in entries} == dict.fromkeys(entries, 20)
+
+
+def test_streams_that_wait_for_room_at_shutdown(ending: Path, start_host: StartHost) -> None:
+    """The host reads nothing: the last frames are lost with it, and the handlers end all the same."""
+    host = start_host(env={"TEST_TIMEOUT": "0.5"}, clean=False)
+    assert host.load(ending, abi="v2", stream_capacity=4) == Status.OK
+    sids = [host.submit(entry, kind="stream").sid for entry in ["counts", "writes"] * 20]
+    wait_for(host, 40)
+    host.shutdown()
+    seen = told(host)
+    assert (seen["counts"], seen["writes"]) == (20, 20)
+    for sid in sids:
+        host.drop(sid)
+
+
+# ---- from inside the host's code ----
+
+
+def wait_until_shut_down(host: NrHost) -> None:
+    until(lambda: host.callback_report(shutdowns=1)["shutdowns"] == 1)
+
+
+@LOOPS
+@pytest.mark.parametrize("entry", ["echo", "reads", "reads_in_a_child", "one_frame", "counts"])
+def test_shutdown_from_inside_a_send_of_the_loop_s(
+    start: Start, ending: Path, entry: str, event_loop: str, loops: int
+) -> None:
+    """The loop stands below shutdown: what else is on it is answered at once, and ends when the send returns."""
+    host = start(event_loop, loops)
+    pending = [host.submit("pending").sid for _ in range(20)]
+    wait_for(host, 20)
+    streams = [host.submit("reads", kind="stream").sid for _ in range(20)]
+    for sid in streams:
+        host.wait(sid, frames=1)
+    host.callback("shutdown", budget=1)
+    stream = entry != "echo"
+    sid = host.submit(entry, kind="stream" if stream else "unary", body=b"x").sid
+    frames = host.wait(sid).frames
+    assert [frame.status for frame in frames] == ([Status.OK, Status.ERR] if stream else [Status.OK])
+    wait_until_shut_down(host)
+    assert {host.wait(each).reply.status for each in pending} == {Status.ERR}
+    assert {host.wait(each).frames[-1].status for each in streams} == {Status.ERR}
+    assert host.call("ping").handle == Status.INVALID
+    host.unload()
+    assert host.load(ending) == Status.OK
+    assert host.call("echo", body=b"next").reply.data == b"next"
