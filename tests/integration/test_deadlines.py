@@ -703,7 +703,6 @@ def test_answers_race_the_deadline(late: Path, start_host: StartHost, entry: str
     counts = stats(host)["entries"][entry]
     assert counts["latency"]["count"] == calls
     assert counts["errors"] == counts["timeouts"]
-    assert 0 < counts["timeouts"] < calls
 
 
 # ---- at shutdown ----
