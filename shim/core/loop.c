@@ -48,7 +48,9 @@ void nrpy_loop_destroy(nrpy_loop *loop) {
 
 void nrpy_loop_wake(nrpy_loop *loop) {
     uint64_t one = 1;
-    atomic_store_explicit(&loop->wake_sent_ns, nrpy_time_ns(CLOCK_MONOTONIC_COARSE), memory_order_relaxed);
+    int64_t answered = 0;
+    atomic_compare_exchange_strong(&loop->wake_sent_ns, &answered, nrpy_time_ns(CLOCK_MONOTONIC_COARSE));
+    nrpy_loop_watch_begin(loop);
     pthread_mutex_lock(&loop->wake_lock);
     while (loop->wake_fd >= 0 && write(loop->wake_fd, &one, sizeof one) < 0 && errno == EINTR) {
     }

@@ -45,7 +45,7 @@ typedef struct nrpy_loop {
     _Atomic int64_t step_began_ns; /* of a handler; 0: none is at a step */
     _Atomic(const struct nrpy_entry *) step_entry;
     _Atomic uint64_t step_sid;
-    _Atomic int64_t wake_sent_ns; /* 0: every wake is answered */
+    _Atomic int64_t wake_sent_ns; /* since when a wake is unanswered, and no handler was at a step; 0: none is */
     int64_t slow_ns;              /* what is too long; 0: nothing is */
     nrpy_timer watch;             /* holds a reference to the instance while it is armed */
     _Atomic bool is_watched;

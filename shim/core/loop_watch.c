@@ -15,19 +15,27 @@ typedef struct report {
     int64_t began_ns;
 } report;
 
-static int64_t began_ns(const nrpy_loop *loop, bool *is_step) {
+static int64_t began_ns(const nrpy_loop *loop) {
     int64_t step = atomic_load(&loop->step_began_ns);
-    *is_step = step != 0;
     return step != 0 ? step : atomic_load(&loop->wake_sent_ns);
+}
+
+/* Fills in what the loop is at. Returns false where it has gone on meanwhile. */
+static bool observe(nrpy_loop *loop, report *seen) {
+    int64_t step = atomic_load(&loop->step_began_ns);
+    seen->loop = loop;
+    seen->entry = step != 0 ? atomic_load(&loop->step_entry) : NULL;
+    seen->sid = step != 0 ? atomic_load(&loop->step_sid) : 0;
+    seen->began_ns = step != 0 ? step : atomic_load(&loop->wake_sent_ns);
+    return began_ns(loop) == seen->began_ns;
 }
 
 /* Needs the GIL. */
 static PyObject *say(const report *told) {
     nrpy_loop *loop = told->loop;
     const nrpy_thread *thread = atomic_load(&loop->thread);
-    bool is_step;
     int64_t now = nrpy_time_ns(CLOCK_MONOTONIC_COARSE);
-    bool goes_on = began_ns(loop, &is_step) == told->began_ns && thread != NULL && thread->state != NULL;
+    bool goes_on = began_ns(loop) == told->began_ns && thread != NULL && thread->state != NULL;
     PyObject *session = loop->instance->session;
     if (session == NULL) {
         Py_RETURN_NONE;
@@ -63,15 +71,12 @@ static void *run_report(void *argument) {
     return NULL;
 }
 
-static void start_report(nrpy_loop *loop, int64_t began, bool is_step) {
-    report *told = calloc(1, sizeof *told);
+static void start_report(nrpy_loop *loop, const report *seen) {
+    report *told = malloc(sizeof *told);
     if (told == NULL) {
         return; /* the next look tries again: nothing is marked as reported */
     }
-    told->loop = loop;
-    told->entry = is_step ? atomic_load(&loop->step_entry) : NULL;
-    told->sid = is_step ? atomic_load(&loop->step_sid) : 0;
-    told->began_ns = began;
+    *told = *seen;
     nrpy_instance_retain(loop->instance);
     pthread_t id;
     if (nrpy_spawn(&id, run_report, told) != 0) {
@@ -80,21 +85,28 @@ static void start_report(nrpy_loop *loop, int64_t began, bool is_step) {
         return;
     }
     pthread_detach(id);
-    loop->reported_ns = began;
+    loop->reported_ns = seen->began_ns;
+}
+
+static void go_on_watching(nrpy_loop *loop) {
+    bool is_awaited = atomic_load(&loop->wake_sent_ns) != 0;
+    if (is_awaited) {
+        nrpy_loop_watch_begin(loop);
+    } else if (atomic_load(&loop->runners) > 0) {
+        nrpy_loop_wake(loop);
+    }
 }
 
 static void look(nrpy_timer *timer) {
     nrpy_loop *loop = (nrpy_loop *)(void *)((char *)timer - offsetof(nrpy_loop, watch));
-    bool is_step;
-    int64_t began = began_ns(loop, &is_step);
+    report seen;
     int64_t now = nrpy_time_ns(CLOCK_MONOTONIC_COARSE);
-    if (began != 0 && now - began > loop->slow_ns && began != loop->reported_ns) {
-        start_report(loop, began, is_step);
+    if (observe(loop, &seen) && seen.began_ns != 0 && now - seen.began_ns > loop->slow_ns &&
+        seen.began_ns != loop->reported_ns) {
+        start_report(loop, &seen);
     }
     atomic_store(&loop->is_watched, false);
-    if (atomic_load(&loop->runners) > 0 && !atomic_load(&loop->stopping)) {
-        nrpy_loop_watch_begin(loop);
-    }
+    go_on_watching(loop);
     nrpy_instance_release(loop->instance);
 }
 
@@ -103,7 +115,7 @@ void nrpy_loop_watch_init(nrpy_loop *loop) {
 }
 
 void nrpy_loop_watch_arm(nrpy_loop *loop) {
-    if (!atomic_exchange(&loop->is_watched, true)) {
+    if (!atomic_load(&loop->stopping) && !atomic_exchange(&loop->is_watched, true)) {
         nrpy_instance_retain(loop->instance);
         if (nrpy_timer_arm(&loop->watch, loop->slow_ns / 2) != 0) {
             atomic_store(&loop->is_watched, false);

@@ -80,7 +80,11 @@ static void step_begins(nrpy_runner *self) {
 }
 
 static void step_ends(nrpy_runner *self) {
-    atomic_store_explicit(&nrpy_runner_loop(self)->step_began_ns, 0, memory_order_relaxed);
+    nrpy_loop *loop = nrpy_runner_loop(self);
+    if (atomic_load_explicit(&loop->wake_sent_ns, memory_order_relaxed) != 0) { /* the time until now was the step's */
+        atomic_store_explicit(&loop->wake_sent_ns, nrpy_time_ns(CLOCK_MONOTONIC_COARSE), memory_order_relaxed);
+    }
+    atomic_store_explicit(&loop->step_began_ns, 0, memory_order_release);
     atomic_store_explicit(&nrpy_thread_cached->exchange, NULL, memory_order_relaxed);
 }
 

@@ -28,7 +28,8 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from nylon_ring_py import Callback, Plugin
 
-plugin = Plugin("limits", workers=int(os.environ.get("TEST_WORKERS", "32")), max_sync_streams=THREADS, shutdown_timeout_s=10,
+plugin = Plugin("limits", max_sync_streams=THREADS, shutdown_timeout_s=10,
+                workers=int(os.environ.get("TEST_WORKERS", "32")),
                 max_pending=int(os.environ.get("TEST_MAX_PENDING", "1000")))
 executor = ThreadPoolExecutor(STORM_LIMIT)
 gates = {}
