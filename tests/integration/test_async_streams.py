@@ -83,6 +83,7 @@ async def one_waits(req):
 async def waits(req):
     try:
         yield b"first"
+        log.append("waiting")
         await gate(req.path).wait()
         yield b"never"
     except asyncio.CancelledError:
@@ -96,6 +97,7 @@ async def waits(req):
 async def stubborn(req):
     try:
         yield b"first"
+        log.append("waiting")
         await gate(req.path).wait()
     except asyncio.CancelledError:
         log.append("cancelled")
@@ -106,6 +108,7 @@ async def stubborn(req):
 async def between(req):
     try:
         yield b"first"
+        log.append("waiting")
         while not current_call().cancelled:
             pass
         yield b"second"
@@ -251,14 +254,15 @@ def test_ended_by_a_status(host: NrHost, status: Status) -> None:
 @pytest.mark.parametrize(
     ("entry", "frames", "seen"),
     [
-        ("waits", [b"first", b""], "cancelled,finally"),
-        ("stubborn", [b"first", b"second", b""], "cancelled"),
-        ("between", [b"first", b"second", b""], "closed,finally"),
+        ("waits", [b"first", b""], "waiting,cancelled,finally"),
+        ("stubborn", [b"first", b"second", b""], "waiting,cancelled"),
+        ("between", [b"first", b"second", b""], "waiting,closed,finally"),
     ],
 )
 def test_closed_where_it_stands(host: NrHost, entry: str, frames: list[bytes], seen: str) -> None:
     sid = host.submit(entry, kind="stream", path="a").sid
     first = host.wait(sid, frames=1)
+    until(lambda: text(host) == "waiting")
     assert host.stream_close(sid) == Status.OK
     call = host.wait(sid)
     assert first.data + call.data == frames
