@@ -53,6 +53,34 @@ async def name(req):
 async def loop(req):
     return f"{threading.get_ident()} {type(asyncio.get_running_loop()).__module__}"
 
+# ---- what the author does to the event loop while a task is made ----
+
+@plugin.handle("call_soon")
+async def call_soon(req):
+    loop = asyncio.get_running_loop()
+    now, was = vars(loop).get("call_soon"), loop.call_soon
+    loop.call_soon = lambda *args, **kwargs: was(*args, **kwargs)
+    kept.append(loop.call_soon)
+    return str(now)
+
+@plugin.handle("call_soon_after")
+async def call_soon_after(req):
+    loop = asyncio.get_running_loop()
+    await asyncio.sleep(0)
+    is_kept = vars(loop)["call_soon"] is kept.pop()
+    del loop.call_soon
+    return str(is_kept)
+
+@plugin.handle("interrupt")
+async def interrupt(req):
+    loop = asyncio.get_running_loop()
+    was = loop.get_debug
+    def get_debug():
+        loop.get_debug = was
+        loop.call_soon(log.append, "soon")
+        return was()
+    loop.get_debug = get_debug  # a task asks for it when it is made
+
 # ---- context ----
 
 @plugin.handle("context")
@@ -331,6 +359,24 @@ def test_what_a_coroutine_gets_and_gives(loop_host: NrHost, event_loop: str) -> 
 def test_a_task_is_named_by_its_call(host: NrHost) -> None:
     call = host.call("name")
     assert call.reply.text == f"name#{call.sid} name#{call.sid} {call.sid}"
+
+
+# ---- what the author does to the event loop while a task is made ----
+
+
+@LOOPS
+def test_an_author_may_have_a_call_soon_of_their_own(loop_host: NrHost, event_loop: str) -> None:
+    assert loop_host.call("call_soon").reply.text == "None"
+    assert loop_host.call("slow_echo", body=b"x").reply.text == "x"
+    assert loop_host.call("call_soon_after").reply.text == "True"
+
+
+@LOOPS
+def test_what_is_called_soon_while_a_task_is_made(loop_host: NrHost, event_loop: str) -> None:
+    loop_host.call("interrupt")
+    assert loop_host.call("slow_echo", body=b"x").reply.text == "x"
+    while not text(loop_host).endswith("soon"):
+        pass
 
 
 # ---- context ----

@@ -70,6 +70,15 @@ async def after_facts(req):
     except CallEndedError as error:
         return f"{stream.closed} {stream.cancelled} {stream.close()} {[f async for f in stream]} {type(error).__name__}"
 
+@plugin.stream("a_kept")
+async def a_kept(stream):
+    streams["kept"] = stream
+
+@plugin.handle_sync("request_of_kept")
+def request_of_kept(req):
+    request = streams.pop("kept").request
+    return f"{request.method} {request.path} {request.body.decode()} {request.entry} {request.sid}"
+
 @plugin.stream("a_close")
 async def a_close(stream):
     status, _, data = stream.request.body.decode().partition(" ")
@@ -424,6 +433,12 @@ def test_what_a_stream_tells(host: NrHost) -> None:
     host.stream_close(sid)
     assert host.wait(sid).ended
     assert host.call("after_facts").reply.text == "True True False [] CallEndedError"
+
+
+def test_the_request_of_a_stream_that_is_over(host: NrHost) -> None:
+    sid = opened(host, "a_kept", body=b"body", path="/kept")
+    assert host.wait(sid).ended
+    assert host.call("request_of_kept").reply.text == f" /kept body a_kept {sid}"
 
 
 @pytest.mark.parametrize("status", [Status.STREAM_END, Status.ERR, Status.INVALID, Status.UNSUPPORTED])
