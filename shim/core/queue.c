@@ -3,6 +3,12 @@
 #include "pause.h"
 
 #include <sys/mman.h>
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/lsan_interface.h>
+#else
+#define __lsan_register_root_region(memory, size) ((void)0)
+#define __lsan_unregister_root_region(memory, size) ((void)0)
+#endif
 
 /* So much of the next call is fetched while a handler runs: its head and a usual request. */
 enum { PREFETCHED_LINES = 6 };
@@ -25,6 +31,7 @@ bool nrpy_queue_init(nrpy_queue *queue, uint64_t limit) {
         queue->places = NULL;
         return false;
     }
+    __lsan_register_root_region(ring, ring_bytes(queue)); /* it looks for pointers in malloc's memory only */
     queue->places = ring;
     atomic_init(&queue->tail, 0);
     atomic_init(&queue->head, 0);
@@ -40,6 +47,7 @@ bool nrpy_queue_init(nrpy_queue *queue, uint64_t limit) {
 
 void nrpy_queue_destroy(nrpy_queue *queue) {
     if (queue->places != NULL) {
+        __lsan_unregister_root_region(queue->places, ring_bytes(queue));
         munmap((void *)queue->places, ring_bytes(queue));
         pthread_mutex_destroy(&queue->overflow_lock);
     }
