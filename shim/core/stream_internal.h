@@ -22,6 +22,7 @@ typedef struct nrpy_stream_wait {
     nrpy_wait_kind kind;
     bool is_waiting;
     bool has_turn;                 /* a writer who was woken: it is before all who wait */
+    bool is_unbegun;               /* a writer that nobody has awaited yet; counted in the stream */
     PyObject *waiter;              /* owned; made at the first wait */
     PyObject *data;                /* what is to be sent, owned */
     struct nrpy_stream_wait *next; /* in the stream's list of writers, which owns nothing */
@@ -35,6 +36,7 @@ typedef struct nrpy_stream {
     nrpy_stream_wait *reader;       /* who waits for a frame; borrowed */
     nrpy_stream_wait *first_writer; /* who waits for room, in their order; borrowed */
     nrpy_stream_wait *last_writer;
+    unsigned unbegun; /* sends that found no room and are not awaited yet: what is sent after them must not pass them */
     nrpy_stream_wait *spare; /* for the next read; owned */
     unsigned steps;          /* frames since the last wait */
 } nrpy_stream;

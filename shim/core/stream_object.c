@@ -19,7 +19,7 @@ PyObject *nrpy_stream_new(nrpy_exchange *exchange, PyObject *request, nrpy_call 
         self->call = call;
         self->request = Py_XNewRef(request);
         self->reader = self->first_writer = self->last_writer = self->spare = NULL;
-        self->steps = 0;
+        self->steps = self->unbegun = 0;
         PyObject_GC_Track((PyObject *)self);
     }
     return (PyObject *)self;
@@ -156,7 +156,7 @@ int nrpy_stream_try_send(nrpy_stream *stream, PyObject *data) {
 }
 
 static PyObject *send_on_loop(nrpy_stream *self, PyObject *data) {
-    int sent = self->first_writer == NULL ? nrpy_stream_try_send(self, data) : 0;
+    int sent = self->first_writer == NULL && self->unbegun == 0 ? nrpy_stream_try_send(self, data) : 0;
     if (sent < 0) {
         return NULL;
     }

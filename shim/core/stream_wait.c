@@ -54,6 +54,13 @@ static void stop_waiting(nrpy_stream_wait *self) {
     }
 }
 
+static void begin(nrpy_stream_wait *self) {
+    if (self->is_unbegun) {
+        self->is_unbegun = false;
+        self->stream->unbegun--;
+    }
+}
+
 /* The task is suspended on the waiter. */
 static PySendResult begin_waiting(nrpy_stream_wait *self, PyObject **result) {
     if (self->waiter == NULL) {
@@ -126,6 +133,7 @@ static PySendResult wait_am_send(PyObject *object, PyObject *value, PyObject **r
     (void)value;
     nrpy_stream_wait *self = (nrpy_stream_wait *)object;
     *result = NULL;
+    begin(self);
     stop_waiting(self);
     switch (self->kind) {
     case NRPY_WAIT_FRAME:
@@ -171,6 +179,7 @@ static PyObject *wait_throw(PyObject *object, PyObject *args) {
     if (!PyArg_ParseTuple(args, "O|OO:throw", &type, &value, &traceback)) {
         return NULL;
     }
+    begin((nrpy_stream_wait *)object);
     stop_waiting((nrpy_stream_wait *)object);
     if (PyExceptionInstance_Check(type)) {
         PyErr_SetObject((PyObject *)Py_TYPE(type), type);
@@ -182,6 +191,7 @@ static PyObject *wait_throw(PyObject *object, PyObject *args) {
 
 static PyObject *wait_close(PyObject *object, PyObject *ignored) {
     (void)ignored;
+    begin((nrpy_stream_wait *)object);
     stop_waiting((nrpy_stream_wait *)object);
     Py_RETURN_NONE;
 }
@@ -198,6 +208,10 @@ PyObject *nrpy_stream_wait_new(nrpy_stream *stream, nrpy_wait_kind kind, PyObjec
         self->stream = (nrpy_stream *)Py_XNewRef((PyObject *)stream);
         self->kind = kind;
         self->is_waiting = self->has_turn = false;
+        self->is_unbegun = kind == NRPY_WAIT_ROOM;
+        if (self->is_unbegun) {
+            stream->unbegun++;
+        }
         self->waiter = NULL;
         self->data = Py_XNewRef(data);
         self->next = NULL;
@@ -228,6 +242,7 @@ static int wait_traverse(PyObject *object, visitproc visit, void *arg) {
 
 static int wait_clear(PyObject *object) {
     nrpy_stream_wait *self = (nrpy_stream_wait *)object;
+    begin(self);
     stop_waiting(self);
     Py_CLEAR(self->stream);
     Py_CLEAR(self->waiter);

@@ -131,6 +131,21 @@ async def a_writers(stream):
             await stream.send(f"{n} {i}")
     await asyncio.gather(*[write(n) for n in range(5)])
 
+@plugin.stream("a_room_meanwhile")
+async def a_room_meanwhile(stream):
+    sends = [stream.send(str(n)) for n in range(200)]
+    event("room").wait()  # on the loop's thread: nobody has awaited them yet
+    sends += [stream.send(str(n)) for n in range(200, 220)]
+    await asyncio.gather(*sends)
+
+@plugin.stream("a_never_awaited")
+async def a_never_awaited(stream):
+    sends = [stream.send(str(n)) for n in range(100)]
+    event("room").wait()
+    unsent = sends[99:]
+    del sends
+    await stream.send(b"last")
+
 @plugin.stream("a_one_each")
 async def a_one_each(stream):
     await asyncio.gather(*[stream.send(str(n)) for n in range(500)])
@@ -507,6 +522,21 @@ def test_a_thread_of_a_coroutine_sends(host: NrHost) -> None:
 
 
 # ---- a host that is slow ----
+
+
+def test_a_send_does_not_pass_those_that_are_not_awaited_yet(slow_host: NrHost) -> None:
+    sid = opened(slow_host, "a_room_meanwhile")
+    frames = slow_host.wait(sid, frames=40).data
+    slow_host.call("go", body=b"room")
+    assert frames + slow_host.wait(sid).data == [b"%d" % n for n in range(220)] + [b""]
+
+
+def test_a_send_that_is_never_awaited_holds_nobody_up(slow_host: NrHost) -> None:
+    sid = opened(slow_host, "a_never_awaited")
+    frames = slow_host.wait(sid, frames=40).data
+    slow_host.call("go", body=b"room")
+    frames += slow_host.wait(sid).data
+    assert frames == [*(b"%d" % n for n in range(len(frames) - 2)), b"last", b""]
 
 
 def test_writers_that_wait_for_room_keep_their_order(slow_host: NrHost) -> None:
