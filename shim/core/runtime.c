@@ -94,7 +94,7 @@ static int start_python(const nrpy_open_args *args) {
     PyPreConfig_InitIsolatedConfig(&preconfig);
     preconfig.utf8_mode = 1;
 #ifdef __SANITIZE_ADDRESS__
-    preconfig.allocator = PYMEM_ALLOCATOR_MALLOC; /* pymalloc's memory is not looked into, nor what objects there keep */
+    preconfig.allocator = PYMEM_ALLOCATOR_MALLOC; /* LeakSanitizer does not look into pymalloc's */
 #endif
     PyStatus status = Py_PreInitialize(&preconfig);
     if (!PyStatus_Exception(status)) {
