@@ -231,6 +231,22 @@ fn storms_and_reloads_lose_nothing() {
     driver.quit();
 }
 
+/// What is sent into a stream goes to the instance that it is open at.
+#[test]
+fn a_stream_s_input_after_a_reload() {
+    let mut driver = Driver::loaded();
+    let sid = driver.is_ok("submit entry=chat kind=stream body=you")["sid"].clone();
+    driver.is_ok("reload n=1 threads=0");
+    assert_eq!(driver.is_ok(&format!("stream_data sid={sid} body=a"))["status"], 0);
+    assert_eq!(driver.is_ok(&format!("stream_close sid={sid}"))["status"], 0);
+    let waited = driver.is_ok(&format!("wait sid={sid}"));
+    let frames = waited["frames"].as_array().unwrap();
+    let texts: Vec<_> = frames.iter().map(|frame| frame["hex"].as_str().unwrap()).collect();
+    assert_eq!(texts, ["68656c6c6f20796f75", "41", ""], "{waited}");
+    assert_eq!(driver.is_ok(&format!("stream_data sid={sid} body=a"))["status"], 2);
+    driver.quit();
+}
+
 fn bench(options: &[&str]) -> Output {
     let plugin = conformance_plugin();
     Command::new(COMMAND)
