@@ -40,12 +40,17 @@ static request *new_request(void) {
 
 static request *make(nrpy_instance *instance, const nrpy_entry *entry, uint64_t sid, const nrpy_request_view *view,
                      nrpy_call *block) {
-    request *self = new_request();
-    if (self != NULL) {
+    /* A stream's request may be made after the unload, which has cleared both objects. */
+    PyObject *name = entry->name_object != NULL ? Py_NewRef(entry->name_object)
+                                                : PyUnicode_DecodeUTF8(entry->name, (Py_ssize_t)entry->length, NULL);
+    request *self = name != NULL ? new_request() : NULL;
+    if (self == NULL) {
+        Py_XDECREF(name);
+    } else {
         self->view = view;
         self->block = block;
-        self->instance = Py_XNewRef(instance->object); /* a stream's request may come after the unload */
-        self->entry = Py_NewRef(entry->name_object);
+        self->instance = Py_XNewRef(instance->object);
+        self->entry = name;
         self->sid = sid;
         self->lost = self->travelled = false;
     }
