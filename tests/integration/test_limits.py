@@ -322,7 +322,9 @@ def test_a_flood_takes_no_memory(start_host: StartHost, limits: Path, entry: str
     workers = 2
     host = start_host(env={"TEST_MAX_PENDING": "3", "TEST_WORKERS": str(workers)})
     assert host.load(limits, abi=abi, ledger=False) == Status.OK
-    until(lambda: refusals(host, entry, 10) == {REFUSALS[abi]} and count(host, entry, "running") >= workers)
+    until(lambda: refusals(host, entry, 10) == {REFUSALS[abi]})
+    until(lambda: count(host, entry, "running") >= workers)  # the last of them has made room in the queue
+    until(lambda: refusals(host, entry, 10) == {REFUSALS[abi]})
 
     def flood(calls: int) -> int:
         storm = host.storm(calls=calls, threads=4, body_size=4096, **{kind_of(entry): entry})  # type: ignore[arg-type]
