@@ -592,7 +592,8 @@ class NrHost:
         return Storm(**{name: answer[name] for name in Storm.__dataclass_fields__})
 
     def start_callers(self, entry: str, **arguments: object) -> int:
-        """Callers of one entry (`kind`, `door`, `threads`, `calls`, `body_size`, until="unload") in the background."""
+        """Callers of one entry in the background: `kind` ("duplex" too, with `pieces`), `door`, `threads`, `calls`,
+        `body_size`, json=True for bodies that are JSON, until="unload"."""
         return _job(self.command("storm", [("async", 1), ("entry", entry), *arguments.items()]))
 
     def join_callers(self, job: int) -> Counts:
