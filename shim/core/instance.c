@@ -360,7 +360,11 @@ unsigned nrpy_instance_stop_loops(nrpy_instance *instance, double seconds, const
         nrpy_loop *loop = &instance->loops[i];
         bool own = self != NULL && atomic_load(&loop->thread) == self;
         double rest = (double)(until_ns - nrpy_time_ns(CLOCK_MONOTONIC)) / 1e9;
-        left += !nrpy_loop_join(loop, own ? 0 : rest) && !own;
+        if (own) {
+            nrpy_loop_leave(loop);
+        } else {
+            left += !nrpy_loop_join(loop, rest > 0 ? rest : 0);
+        }
     }
     return left;
 }

@@ -255,15 +255,23 @@ void nrpy_loop_stop(nrpy_loop *loop) {
     }
 }
 
+void nrpy_loop_leave(nrpy_loop *loop) {
+    if (loop->is_running) {
+        loop->is_running = false;
+        pthread_detach(loop->id);
+    }
+}
+
 bool nrpy_loop_join(nrpy_loop *loop, double seconds) {
     if (!loop->is_running) {
         close_wake(loop);
         return true;
     }
-    loop->is_running = false;
-    bool ended = seconds > 0 && nrpy_join_within(loop->id, seconds);
-    if (!ended) {
-        pthread_detach(loop->id);
+    bool ended = nrpy_join_within(loop->id, seconds);
+    if (ended) {
+        loop->is_running = false;
+    } else {
+        nrpy_loop_leave(loop);
     }
     return ended;
 }

@@ -63,9 +63,12 @@ int nrpy_loop_start(nrpy_loop *loop);
 /* Has the event loop end once it comes round. */
 void nrpy_loop_stop(nrpy_loop *loop);
 
-/* Waits for the thread of a loop that was stopped, `seconds` at most; 0: lets go of it at once. Must not hold the GIL.
- * Returns whether it has ended. */
+/* Waits for the thread of a loop that was stopped, `seconds` at most. Must not hold the GIL, nor be that thread. Returns
+ * whether it has ended. */
 bool nrpy_loop_join(nrpy_loop *loop, double seconds);
+
+/* Lets go of the thread of a loop that was stopped: it ends by itself. */
+void nrpy_loop_leave(nrpy_loop *loop);
 
 /* Has every task of the loop's cancelled soon. Any thread. */
 void nrpy_loop_cancel_all(nrpy_loop *loop);
