@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from environment import ROOT, check, make
 
 VERSIONS = ("3.11", "3.12", "3.13")
 DEBIAN = Path("/usr/bin/python3")
+SUITES_AT_ONCE = 2  # a test mostly waits for processes: one suite leaves half of two cores idle
 
 
 @dataclass
@@ -90,10 +92,11 @@ def build_host(out: str, sanitize: str) -> None:
     )
 
 
-def sanitizer_environment(out: str) -> dict[str, str]:
+def sanitizer_environment(sanitize: str, out: str) -> dict[str, str]:
     """What instrumented code wants: malloc for every allocation, its runtime in plain programs too."""
-    runtime = subprocess.run(["cc", "-print-file-name=libasan.so"], capture_output=True, text=True, check=True)
-    suppressions = ROOT / "tests/sanitizers/lsan.supp"
+    library = "libtsan.so" if sanitize == "thread" else "libasan.so"
+    runtime = subprocess.run(["cc", f"-print-file-name={library}"], capture_output=True, text=True, check=True)
+    suppressions = ROOT / "tests/sanitizers"
     return {
         "NRHOST": str(ROOT / out / "nrhost"),
         "LD_PRELOAD": runtime.stdout.strip(),
@@ -101,8 +104,9 @@ def sanitizer_environment(out: str) -> dict[str, str]:
         # Compilers and interpreters leak as they like: leaks are looked for in the host alone (tests/nrhost.py).
         "ASAN_OPTIONS": "detect_leaks=0",
         "NRHOST_ASAN_OPTIONS": "detect_leaks=1",
-        "LSAN_OPTIONS": f"suppressions={suppressions}:print_suppressions=0",
+        "LSAN_OPTIONS": f"suppressions={suppressions}/lsan.supp:print_suppressions=0",
         "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
+        "TSAN_OPTIONS": f"suppressions={suppressions}/tsan.supp:halt_on_error=1:second_deadlock_stack=1",
     }
 
 
@@ -113,11 +117,13 @@ def main() -> int:
     arguments, rest = parser.parse_known_args()
     (ROOT / "build").mkdir(exist_ok=True)
     if arguments.sanitize:
-        python, name = find(VERSIONS[0]) or sys.executable, "asan"
+        python = find(VERSIONS[0]) or sys.executable
+        name = "tsan" if arguments.sanitize == "thread" else "asan"
         make(ROOT / ".venvs" / name, python, arguments.sanitize, strict=True)
-        build_host("build/c-asan", arguments.sanitize)
+        build_host(f"build/c-{name}", arguments.sanitize)
         inner = ROOT / ".venvs" / name / "bin/python"
-        results = [run_suite(name, inner, rest or ["tests/integration"], sanitizer_environment("build/c-asan"))]
+        environment = sanitizer_environment(arguments.sanitize, f"build/c-{name}")
+        results = [run_suite(name, inner, rest or ["tests/integration"], environment)]
     else:
         build_host("build/c", "")
         results = test_all(rest)
@@ -180,15 +186,18 @@ def test_all(arguments: list[str]) -> list[Result]:
     has_cargo = rust.build() is not None
     if not has_cargo:
         results += leave_out("rust", rust.NO_CARGO)
-    # One after the other: host and workers of a single test keep two cores busy.
-    for number, (name, inner) in enumerate(present.items()):
-        # Native plugins in native hosts are the same whichever Python runs the suite.
-        results.append(run_suite(name, inner, arguments, {"NRPY_CONFORMANCE_NATIVE": "1" if number == 0 else "0"}))
+    with ThreadPoolExecutor(SUITES_AT_ONCE) as pool:
+        # Native plugins in native hosts are the same whichever Python runs the suite: the first one's have them.
+        suites = [
+            pool.submit(run_suite, name, inner, arguments, {"NRPY_CONFORMANCE_NATIVE": "0" if number else "1"})
+            for number, (name, inner) in enumerate(present.items())
+        ]
         if has_cargo and not arguments:
-            plugins = build_python_plugins(inner)
-            results.append(run_rust(f"Rust hosts, {name}", plugins, "nylon-ring-host-v1", "nylon-ring-crates"))
-    if has_cargo and not arguments:
-        results.append(run_rust("Rust hosts, native plugins", None))
+            for name, inner in present.items():
+                plugins = build_python_plugins(inner)
+                results.append(run_rust(f"Rust hosts, {name}", plugins, "nylon-ring-host-v1", "nylon-ring-crates"))
+            results.append(run_rust("Rust hosts, native plugins", None))
+        results += [suite.result() for suite in suites]
     return results
 
 
