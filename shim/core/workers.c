@@ -50,9 +50,11 @@ static int64_t now_ns(void) {
 
 /* Returns whether something came. One poller is enough, and none where it would keep the only core from the host. */
 static bool poll_queue(nrpy_pool *pool) {
-    static int cores;
+    static _Atomic int known_cores;
+    int cores = atomic_load_explicit(&known_cores, memory_order_relaxed);
     if (cores == 0) {
         cores = (int)sysconf(_SC_NPROCESSORS_ONLN);
+        atomic_store_explicit(&known_cores, cores, memory_order_relaxed);
     }
     if (cores < 2 || atomic_load_explicit(&pool->awake, memory_order_relaxed) > 1) {
         return nrpy_queue_has_items(pool->queue);
