@@ -205,6 +205,8 @@ class Stream:
         Raises:
             ValueError: the status is `Status.OK`, which ends nothing, or one that cannot be sent.
         """
+    def _look(self) -> None:
+        """Wake the tasks that can go on."""
     def _acknowledge(self) -> None: ...
 
 @final

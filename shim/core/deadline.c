@@ -103,10 +103,9 @@ static void time_out(nrpy_exchange *exchange, const char *limit, int64_t limit_n
     char text[160];
     double seconds = (double)limit_ns / 1e9;
     int length = snprintf(text, sizeof text, "TimeoutError: %s %s=%g", what, limit, seconds);
-    if (nrpy_exchange_send(exchange, NR_ERR, text, (uint64_t)length, true)) {
+    if (nrpy_exchange_end(exchange, text, (uint64_t)length)) {
         nrpy_count(&exchange->entry->counters->timeouts, 1);
     }
-    nrpy_exchange_cancel(exchange);
 }
 
 /* On the timer's thread, which no host waits below. */

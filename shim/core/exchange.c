@@ -266,15 +266,18 @@ static nrpy_delivery send_outbox(nrpy_exchange *exchange, bool may_linger) {
     pthread_mutex_lock(&exchange->lock);
     nrpy_frames frames = exchange->outbox;
     memset(&exchange->outbox, 0, sizeof exchange->outbox);
+    exchange->offered = frames.count;
     atomic_fetch_and(&exchange->turn, ~(unsigned)NRPY_TURN_MORE);
     pthread_mutex_unlock(&exchange->lock);
     nrpy_delivery delivery = deliver_frames(exchange, &frames, may_linger);
+    pthread_mutex_lock(&exchange->lock);
+    exchange->offered = 0;
     if (delivery == NRPY_HELD_BACK) {
-        pthread_mutex_lock(&exchange->lock);
         put_back(&exchange->outbox, &frames);
         atomic_fetch_or(&exchange->turn, NRPY_TURN_MORE);
-        pthread_mutex_unlock(&exchange->lock);
-    } else if (delivery == NRPY_GONE) {
+    }
+    pthread_mutex_unlock(&exchange->lock);
+    if (delivery == NRPY_GONE) {
         nrpy_count(&exchange->instance->frames_dropped, frames.count);
         free_frames(&frames);
         end_gone(exchange);
@@ -446,32 +449,50 @@ static void keep_frame(nrpy_exchange *exchange, NrStatus status, const void *byt
     hand_to_timer(exchange);
 }
 
-bool nrpy_exchange_send(nrpy_exchange *exchange, NrStatus status, const void *bytes, uint64_t length, bool may_send) {
+/* Where nobody else is at it and this thread may. Returns false where it has to go by way of the outbox. */
+static bool send_directly(nrpy_exchange *exchange, NrStatus status, const void *bytes, uint64_t length) {
     unsigned idle = 0;
     bool terminal = nrpy_exchange_is_terminal(exchange, status);
     unsigned begun = NRPY_TURN_BUSY | (terminal ? NRPY_TURN_ENDED : 0u);
-    if (may_send && atomic_compare_exchange_strong(&exchange->turn, &idle, begun)) {
-        bool may_linger = nrpy_may_wait(nrpy_thread_cached);
-        nrpy_delivery delivery = deliver(exchange, status, bytes, length, may_linger);
-        if (delivery == NRPY_HELD_BACK) {
-            keep_frame(exchange, status, bytes, length);
-            return true;
-        }
-        if (delivery == NRPY_GONE && !terminal) {
-            end_gone(exchange);
-        }
-        if (terminal && exchange->takes_input) {
-            nrpy_exchange_wake(exchange); /* who reads its input reads no more */
-        }
-        finish_turn(exchange, may_linger);
+    if (!atomic_compare_exchange_strong(&exchange->turn, &idle, begun)) {
+        return false;
+    }
+    bool may_linger = nrpy_may_wait(nrpy_thread_cached);
+    nrpy_delivery delivery = deliver(exchange, status, bytes, length, may_linger);
+    if (delivery == NRPY_HELD_BACK) {
+        keep_frame(exchange, status, bytes, length);
         return true;
     }
+    if (delivery == NRPY_GONE && !terminal) {
+        end_gone(exchange);
+    }
+    finish_turn(exchange, may_linger);
+    return true;
+}
+
+static bool send_by_outbox(nrpy_exchange *exchange, NrStatus status, const void *bytes, uint64_t length,
+                           bool may_send) {
     bool taken = leave_in_outbox(exchange, status, bytes, length, may_send);
     if (!taken) {
         atomic_fetch_add(&exchange->instance->late_replies, 1);
-    } else if (terminal) {
-        nrpy_exchange_wake(exchange);
     }
+    return taken;
+}
+
+bool nrpy_exchange_send(nrpy_exchange *exchange, NrStatus status, const void *bytes, uint64_t length, bool may_send) {
+    bool direct = may_send && send_directly(exchange, status, bytes, length);
+    if (!direct && !send_by_outbox(exchange, status, bytes, length, may_send)) {
+        return false;
+    }
+    if (nrpy_exchange_is_terminal(exchange, status) && (exchange->takes_input || !direct)) {
+        nrpy_exchange_wake(exchange); /* who reads its input reads no more, and who waits for room gets none */
+    }
+    return true;
+}
+
+bool nrpy_exchange_end(nrpy_exchange *exchange, const char *text, uint64_t length) {
+    bool taken = send_directly(exchange, NR_ERR, text, length) || send_by_outbox(exchange, NR_ERR, text, length, true);
+    nrpy_exchange_cancel(exchange);
     return taken;
 }
 

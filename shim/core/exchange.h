@@ -82,6 +82,7 @@ typedef struct nrpy_exchange {
     nrpy_frames inbox;
     PyObject *generator; /* a producer that waits for room: owned, and touched with the GIL */
     PyObject *context;   /* its contextvars; likewise, may be NULL */
+    size_t offered;      /* frames of the outbox that the host is being offered */
     nrpy_sleeper *sleepers;
     nrpy_timer retry;
     bool input_closed;
@@ -129,6 +130,10 @@ static inline bool nrpy_exchange_has_ended(nrpy_exchange *exchange) {
  * frame the exchange ends with Err.
  */
 bool nrpy_exchange_send(nrpy_exchange *exchange, NrStatus status, const void *bytes, uint64_t length, bool may_send);
+
+/* Ends it by an Err and has its handler know: the handler is told to end before it can see that its input has. Returns
+ * whether this was its end. */
+bool nrpy_exchange_end(nrpy_exchange *exchange, const char *text, uint64_t length);
 
 /* Keeps the reply of a plain unary call that the host has no room for, until it has. */
 void nrpy_exchange_hold_reply(nrpy_instance *instance, uint64_t sid, NrStatus status, const void *bytes,

@@ -6,12 +6,12 @@
 
 /* The lock is held. */
 static bool is_full(nrpy_exchange *exchange) {
-    return exchange->outbox.count >= nrpy_exchange_max_buffered(exchange) && !nrpy_exchange_has_ended(exchange) &&
-           atomic_load(&exchange->cancelled) == 0;
+    return exchange->outbox.count + exchange->offered >= nrpy_exchange_max_buffered(exchange) &&
+           !nrpy_exchange_has_ended(exchange) && atomic_load(&exchange->cancelled) == 0;
 }
 
 bool nrpy_exchange_has_room(nrpy_exchange *exchange) {
-    if ((atomic_load_explicit(&exchange->turn, memory_order_acquire) & NRPY_TURN_MORE) == 0) {
+    if ((atomic_load_explicit(&exchange->turn, memory_order_acquire) & (NRPY_TURN_MORE | NRPY_TURN_BUSY)) == 0) {
         return true;
     }
     pthread_mutex_lock(&exchange->lock);

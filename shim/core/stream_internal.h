@@ -25,7 +25,7 @@ typedef struct nrpy_stream_wait {
     bool is_unbegun;               /* a writer that nobody has awaited yet; counted in the stream */
     PyObject *waiter;              /* owned; made at the first wait */
     PyObject *data;                /* what is to be sent, owned */
-    struct nrpy_stream_wait *next; /* in the stream's list of writers, which owns nothing */
+    struct nrpy_stream_wait *next; /* in the stream's list of writers, which owns them */
 } nrpy_stream_wait;
 
 typedef struct nrpy_stream {
@@ -33,8 +33,8 @@ typedef struct nrpy_stream {
     nrpy_exchange *exchange;        /* a reference */
     nrpy_call *call;                /* owned, until `request` is asked for; NULL: it was, or never will be */
     PyObject *request;              /* owned, or NULL */
-    nrpy_stream_wait *reader;       /* who waits for a frame; borrowed */
-    nrpy_stream_wait *first_writer; /* who waits for room, in their order; borrowed */
+    nrpy_stream_wait *reader;       /* who waits for a frame; owned */
+    nrpy_stream_wait *first_writer; /* who waits for room, in their order; owned */
     nrpy_stream_wait *last_writer;
     unsigned unbegun; /* sends that found no room and are not awaited yet: what is sent after them must not pass them */
     nrpy_stream_wait *spare; /* for the next read; owned */

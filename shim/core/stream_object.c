@@ -37,9 +37,25 @@ static PyObject *request_of(nrpy_stream *self) {
     return self->request;
 }
 
+/* Tasks that the handler has left behind may wait for the stream: they learn of its end in the loop's next round. */
+static void wake_all_soon(nrpy_stream *self) {
+    const nrpy_loop *loop = nrpy_stream_loop(self);
+    if ((self->reader == NULL && self->first_writer == NULL) || loop == NULL || loop->event_loop == NULL) {
+        return;
+    }
+    PyObject *look = PyObject_GetAttrString((PyObject *)self, "_look");
+    PyObject *handle = look != NULL ? PyObject_CallMethod(loop->event_loop, "call_soon", "O", look) : NULL;
+    if (handle == NULL) {
+        PyErr_WriteUnraisable((PyObject *)self);
+    }
+    Py_XDECREF(look);
+    Py_XDECREF(handle);
+}
+
 void nrpy_stream_retire(PyObject *object) {
     nrpy_stream *self = (nrpy_stream *)object;
     Py_CLEAR(self->spare);
+    wake_all_soon(self);
     if (self->call != NULL && Py_REFCNT(object) > 1 && request_of(self) == NULL) { /* while its instance is there */
         PyErr_WriteUnraisable(object);
     }
@@ -202,6 +218,11 @@ static PyObject *stream_close(PyObject *object, PyObject *args, PyObject *kwargs
     return taken < 0 ? NULL : PyBool_FromLong(taken);
 }
 
+static PyObject *stream_look(PyObject *object, PyObject *ignored) {
+    (void)ignored;
+    return nrpy_stream_look(object);
+}
+
 static PyObject *stream_acknowledge(PyObject *object, PyObject *ignored) {
     (void)ignored;
     nrpy_runner_acknowledge(((nrpy_stream *)object)->exchange);
@@ -258,6 +279,10 @@ static int stream_traverse(PyObject *object, visitproc visit, void *arg) {
     nrpy_stream *self = (nrpy_stream *)object;
     Py_VISIT(self->request);
     Py_VISIT((PyObject *)self->spare);
+    Py_VISIT((PyObject *)self->reader);
+    for (nrpy_stream_wait *writer = self->first_writer; writer != NULL; writer = writer->next) {
+        Py_VISIT((PyObject *)writer);
+    }
     return 0;
 }
 
@@ -282,6 +307,7 @@ static void stream_dealloc(PyObject *object) {
 static PyMethodDef methods[] = {
     {"send", stream_send, METH_O, "Sends a frame; a coroutine awaits the result."},
     {"close", (PyCFunction)(void (*)(void))stream_close, METH_VARARGS | METH_KEYWORDS, "Ends the stream."},
+    {"_look", stream_look, METH_NOARGS, "Wakes the tasks that can go on."},
     {"_acknowledge", stream_acknowledge, METH_NOARGS, "The handler knows that it is to end: no cancel has to tell it."},
     {NULL, NULL, 0, NULL},
 };

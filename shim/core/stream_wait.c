@@ -52,6 +52,7 @@ static void stop_waiting(nrpy_stream_wait *self) {
     } else if (self->kind == NRPY_WAIT_ROOM) {
         remove_writer(self->stream, self);
     }
+    Py_DECREF(self); /* the stream's */
 }
 
 static void begin(nrpy_stream_wait *self) {
@@ -71,6 +72,7 @@ static PySendResult begin_waiting(nrpy_stream_wait *self, PyObject **result) {
         return PYGEN_ERROR;
     }
     self->is_waiting = true;
+    Py_INCREF(self); /* the stream's: nobody else may keep the task that waits here */
     self->stream->steps = 0;
     if (self->kind == NRPY_WAIT_FRAME) {
         self->stream->reader = self;
@@ -82,7 +84,7 @@ static PySendResult begin_waiting(nrpy_stream_wait *self, PyObject **result) {
 }
 
 PyObject *nrpy_stream_wait_wake(nrpy_stream_wait *wait) {
-    PyObject *waiter = Py_NewRef(wait->waiter);
+    PyObject *waiter = Py_NewRef(wait->waiter); /* and the waiter keeps the task, which keeps the wait */
     wait->has_turn = wait->kind == NRPY_WAIT_ROOM;
     stop_waiting(wait);
     PyObject *done = nrpy_waiter_wake(waiter);

@@ -402,7 +402,7 @@ def test_unload_tells_what_was_broken(broken: NrHost) -> None:
 @pytest.mark.parametrize("drain", [True, False])
 @pytest.mark.parametrize(
     ("entry", "kind", "door"),
-    [("echo", "unary", "handle"), ("echo_sync", "unary", "fast"), ("count", "stream", "handle")],
+    [("echo", "unary", "handle"), ("echo_sync", "unary", "fast"), ("spread", "stream", "handle")],
 )
 def test_reload_under_callers(abi: Abi, drain: bool, entry: str, kind: str, door: str) -> None:
     with NrHost() as host:
@@ -431,7 +431,7 @@ def test_callers_until_unload(abi: Abi) -> None:
         host.load(built("conformance", abi), abi=abi)
         doors = ["handle", "raw" if abi == "v1-raw" else "id" if abi == "v2" else "handle"]
         jobs = [host.start_callers("echo", threads=2, door=door, until="unload") for door in doors]
-        jobs.append(host.start_callers("count", kind="stream", threads=1, until="unload"))
+        jobs.append(host.start_callers("spread", kind="stream", threads=1, until="unload"))
         until(lambda: host.ledger().terminals > 1000)
         ledger = host.unload()
         assert ledger

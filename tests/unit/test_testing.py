@@ -329,7 +329,7 @@ def test_shutdown_answers_what_is_open(plugin: Plugin) -> None:
     assert [tuple(reply) for reply in host.calls[1].replies] == [(Status.ERR, b"the plugin is shutting down")]
 
 
-def test_two_hundred_leave_nothing_behind(plugin: Plugin) -> None:
+def test_a_hundred_leave_nothing_behind(plugin: Plugin) -> None:
     def once() -> None:
         with FakeHost(plugin, abi="v2", capacity=2) as host:
             assert host.call("echo", b"x").data == b"x"
@@ -338,10 +338,10 @@ def test_two_hundred_leave_nothing_behind(plugin: Plugin) -> None:
     def resident_kib() -> int:
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 1024
 
-    for _ in range(50):
+    for _ in range(20):
         once()
     before, kib = tasks(), resident_kib()
-    for _ in range(200):
+    for _ in range(80):
         once()
     deadline = time.monotonic() + WAIT_S
     while tasks() > before and time.monotonic() < deadline:

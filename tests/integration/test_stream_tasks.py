@@ -1,0 +1,75 @@
+"""Tasks of an author's own that wait for a stream: nobody else keeps them, and its end reaches them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from conftest import BuildPlugin, StartHost, until
+from nrhost import NrHost, Status
+
+SOURCE = """
+import asyncio
+import gc
+from nylon_ring_py import CallEndedError, Plugin
+
+plugin = Plugin("tasks", max_buffered=2)
+log = []
+
+@plugin.handle_sync("log")
+def show_log(req): return ",".join(log)
+
+@plugin.stream("forgets")
+async def forgets(stream):
+    async def write(number): await stream.send(str(number))
+    for number in range(100):
+        asyncio.create_task(write(number))
+        await asyncio.sleep(0)
+    gc.collect()
+    log.append("collected")
+    await stream.send(b"last")
+
+@plugin.stream("leaves")
+async def leaves(stream):
+    async def read():
+        async for frame in stream: pass
+        log.append("read")
+    async def write():
+        try:
+            for number in range(100): await stream.send(str(number))
+        except CallEndedError:
+            log.append("written")
+    asyncio.create_task(read())
+    asyncio.create_task(write())
+    await asyncio.sleep(0.01)
+"""
+
+
+@pytest.fixture(scope="module")
+def tasks(build_once: BuildPlugin) -> Path:
+    return build_once(SOURCE, "tasks")
+
+
+@pytest.fixture
+def slow_host(tasks: Path, start_host: StartHost) -> NrHost:
+    host = start_host()
+    assert host.load(tasks, abi="v2", stream_capacity=4) == Status.OK
+    return host
+
+
+def text(host: NrHost) -> str:
+    return host.call("log").reply.text
+
+
+def test_a_task_that_waits_for_room_is_not_collected(slow_host: NrHost) -> None:
+    sid = slow_host.submit("forgets", kind="stream").sid
+    until(lambda: text(slow_host) == "collected")
+    assert slow_host.wait(sid).data == [b"%d" % number for number in range(100)] + [b"last", b""]
+
+
+def test_tasks_that_the_handler_left_learn_of_the_end(slow_host: NrHost) -> None:
+    sid = slow_host.submit("leaves", kind="stream").sid
+    until(lambda: text(slow_host) == "read,written")
+    frames = slow_host.wait(sid).data
+    assert frames == [b"%d" % number for number in range(len(frames) - 1)] + [b""]
+    assert len(frames) < 100
