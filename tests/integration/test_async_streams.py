@@ -274,6 +274,7 @@ def test_closed_where_it_stands(host: NrHost, entry: str, frames: list[bytes], s
 def test_it_takes_no_input_and_one_close(host: NrHost) -> None:
     sid = host.submit("waits", kind="stream", path="b").sid
     host.wait(sid, frames=1)
+    until(lambda: text(host) == "waiting")  # the first frame's send is over
     assert host.stream_data(sid, b"x") == Status.UNSUPPORTED
     host.callback("block", sid=sid, budget=1)
     assert host.stream_close(sid) == Status.OK
