@@ -35,6 +35,9 @@ def add_controls(plugin):
     @plugin.handle_sync("go")
     def go(req): gate(req.body.decode()).set()
 
+    @plugin.handle_sync("gates")
+    def show_gates(req): return ",".join(gates)
+
     @plugin.handle_sync("stats")
     def stats(req): return json.dumps(plugin.stats().to_dict())
 """
