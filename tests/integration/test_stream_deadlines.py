@@ -299,7 +299,7 @@ def test_a_host_that_takes_nothing_is_idle(late: Path, start_host: StartHost) ->
 def test_a_handler_that_goes_on_after_a_close(host: NrHost, entry: str, before: str, seen: str) -> None:
     sid = host.submit(entry, kind="stream", path="gate").sid
     assert host.wait(sid, frames=1).data == [b"0"]
-    if entry == "close_a_generator":  # closed between two frames it would end at once
+    if "generator" in entry:  # closed between two frames it would end at once
         until(lambda: host.call("gates").reply.text == "gate")
     assert host.stream_close(sid) == Status.OK
     expect_end(host.wait(sid), [], OVERSTAYED)
