@@ -87,13 +87,7 @@ async def blocks_for_ever(req):
     threading.Event().wait()
 
 @plugin.stream("stubborn_stream")
-async def stubborn_stream(stream):
-    seen.append("begun")
-    while True:
-        try:
-            await asyncio.sleep(3600)
-        except asyncio.CancelledError:
-            seen.append("cancelled")
+async def stubborn_stream(stream): await stubborn(stream)
 
 # ---- streams ----
 

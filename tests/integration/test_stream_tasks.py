@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from conftest import BuildPlugin, StartHost, until
+from gates import text
 from nrhost import NrHost, Status
 
 SOURCE = """
@@ -55,10 +56,6 @@ def slow_host(tasks: Path, start_host: StartHost) -> NrHost:
     host = start_host()
     assert host.load(tasks, abi="v2", stream_capacity=4) == Status.OK
     return host
-
-
-def text(host: NrHost) -> str:
-    return host.call("log").reply.text
 
 
 def test_a_task_that_waits_for_room_is_not_collected(slow_host: NrHost) -> None:
