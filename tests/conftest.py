@@ -15,9 +15,9 @@ from nrhost import NrHost
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# What the core keeps for good once Python runs: its runtime thread, and the timer's once there was a deadline. All
+# What the core keeps for good once Python runs: its runtime thread, and the timers' two once there was a deadline. All
 # else must be gone after an unload.
-CORE_THREADS = 2
+CORE_THREADS = 3
 
 # What libuv keeps for the process: descriptors once there was a loop, threads once it had a blocking call to make.
 LOOP_FDS = {"asyncio": 0, "uvloop": 2}

@@ -1,5 +1,6 @@
 /*
- * One thread that calls functions at their time. It never takes the GIL, so that nothing Python does delays it.
+ * Calls functions at their time, on threads of its own that never take the GIL: nothing Python does delays them, and a
+ * function that blocks delays the others by some milliseconds.
  */
 #ifndef NRPY_TIMER_H
 #define NRPY_TIMER_H
@@ -10,7 +11,7 @@
 
 /* Zeroed memory is a timer that is not armed. Its memory must last until it has fired. */
 typedef struct nrpy_timer {
-    void (*fire)(struct nrpy_timer *timer); /* on the timer's thread, with no lock held; may arm it again */
+    void (*fire)(struct nrpy_timer *timer); /* on a thread of the timers', with no lock held; may arm it again */
     int64_t due_ns;                         /* by the monotonic clock; guarded by the lock of all timers */
     size_t place;                           /* in the heap, from 1; 0: not armed; likewise */
 } nrpy_timer;

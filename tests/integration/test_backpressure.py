@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import BuildPlugin, StartHost
+from conftest import CORE_THREADS, BuildPlugin, StartHost
 from nrhost import NrHost, Status
 
 CAPACITY = 4
@@ -118,7 +118,7 @@ def producers(build_once: BuildPlugin) -> Path:
 
 @pytest.fixture
 def host(start_host: StartHost, producers: Path) -> NrHost:
-    host = start_host(resident_threads=2)  # with the timer
+    host = start_host(resident_threads=CORE_THREADS)
     assert host.load(producers, abi="v2", stream_capacity=CAPACITY) == Status.OK
     return host
 
@@ -141,7 +141,7 @@ def numbers(count: int) -> list[bytes]:
 
 @pytest.mark.parametrize("capacity", [1, CAPACITY, 64])
 def test_every_frame_comes_in_order(start_host: StartHost, producers: Path, capacity: int) -> None:
-    host = start_host(resident_threads=2)
+    host = start_host(resident_threads=CORE_THREADS)
     host.load(producers, abi="v2", stream_capacity=capacity)
     call = host.submit("count", kind="stream", body=b"3000")
     until(lambda: (ledger := host.ledger()) is not None and ledger.backpressure > 0)
@@ -246,7 +246,7 @@ def test_answers_to_input_wait_too(host: NrHost) -> None:
 
 
 def test_many_streams_at_once(start_host: StartHost, producers: Path) -> None:
-    host = start_host(resident_threads=2)
+    host = start_host(resident_threads=CORE_THREADS)
     host.load(producers, abi="v2", stream_capacity=8)
     sids = [host.submit("count", kind="stream", body=b"200").sid for _ in range(100)]
     for sid in reversed(sids):

@@ -248,6 +248,20 @@ def test_what_waits_for_its_turn_too_long_never_begins(
     assert host.call("ran").reply.text == after
 
 
+@pytest.mark.parametrize("blocked", [1, 3])
+def test_a_host_that_blocks_in_one_answer_delays_no_other(host: NrHost, blocked: int) -> None:
+    host.callback("block", budget=blocked)
+    first = [host.submit("pooled", path="late").sid for _ in range(blocked)]
+    host.parked(blocked)
+    for entry in ("pooled", "coroutine"):
+        sid = host.submit(entry, path="late").sid
+        assert host.wait(sid).reply.text == TOO_LATE
+    host.release()
+    for sid in first:
+        assert host.wait(sid).reply.text == TOO_LATE
+    host.call("go", body=b"late")
+
+
 KEEPS_THE_GIL = """
 import ctypes
 from nylon_ring_py import Plugin
