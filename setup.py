@@ -18,7 +18,8 @@ COMMON = ["-std=c11", "-O2", "-g", "-fvisibility=hidden", "-fno-strict-aliasing"
 # The stub carries exactly one note, the one that build-plugin turns into the payload's segment.
 STUB_COMPILE = ["-fcf-protection=none", "-Wa,-mx86-used-note=no"] if platform.machine() == "x86_64" else []
 STUB_DEBUG = ["-g1"]  # functions and lines: every plugin carries them
-STUB_LINK = ["-Wl,--build-id=none", "-Wl,-z,relro,-z,now", "-Wl,-z,noseparate-code"]
+# Without the compiler's start files nothing of it runs when a host loads or unloads it.
+STUB_LINK = ["-nostartfiles", "-Wl,--build-id=none", "-Wl,-z,relro,-z,now", "-Wl,-z,noseparate-code"]
 STUB_NAME = "nylon_ring_py._shim.plugin_shim"
 
 

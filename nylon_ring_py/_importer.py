@@ -17,6 +17,8 @@ from _frozen_importlib import ModuleSpec
 from _frozen_importlib_external import MAGIC_NUMBER, decode_source
 from types import ModuleType
 
+from nylon_ring_py._archive import read_archive
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,26 +28,9 @@ if TYPE_CHECKING:
     from nylon_ring_py._atexit import ExitCallbacks
     from nylon_ring_py._resources import FolderFinder
 
-__all__ = ["PluginImporter", "read_archive"]
+__all__ = ["PluginImporter"]
 
 _PYC_HEADER_SIZE = 16
-
-
-def read_archive(archive: bytes) -> dict[str, tuple[int, int]]:
-    """Returns where each file of an archive begins and how many bytes it has, by relative posix path.
-
-    Raises:
-        ImportError: the archive is damaged.
-    """
-    start = 4 + int.from_bytes(archive[:4], "little")
-    try:
-        fields = archive[4:start].decode().split("\0")
-        places = {fields[i]: (start + int(fields[i + 1]), int(fields[i + 2])) for i in range(0, len(fields) - 1, 3)}
-    except (ValueError, IndexError):
-        raise ImportError("the plugin's archive has a damaged index: build the plugin again") from None
-    if any(offset + size > len(archive) for offset, size in places.values()):
-        raise ImportError("the plugin's archive is truncated: build the plugin again")
-    return places
 
 
 class _Finder:
@@ -101,7 +86,7 @@ class PluginImporter:
         package: name of the private package, empty before `load`.
 
     Raises:
-        ImportError: the archive is damaged.
+        ImportError: the archive is damaged, or holds what no plugin may.
     """
 
     def __init__(self, archive: bytes, name: str, module: str, origin: str) -> None:

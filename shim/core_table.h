@@ -9,6 +9,7 @@
 
 #include "abi/nylon_ring_v1.h"
 #include "abi/nylon_ring_v2.h"
+#include "sha256.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -18,7 +19,10 @@
 
 /* Stub and core work together when the majors are equal and the core's minor is not below the stub's. */
 #define NRPY_CORE_MAJOR 2u
-#define NRPY_CORE_MINOR 1u
+#define NRPY_CORE_MINOR 2u
+
+/* The variable that names the public keys of those whose plugins are taken: stub and core both look. */
+#define NRPY_TRUSTED_KEYS "NYLON_RING_TRUSTED_KEYS"
 
 typedef struct nrpy_instance nrpy_instance;
 
@@ -45,6 +49,9 @@ typedef struct nrpy_open_args {
     size_t archive_size;
     char *error; /* filled with one line when `open` does not answer Ok */
     size_t error_size;
+    const unsigned char *payload_sha256; /* NRPY_SHA256_SIZE bytes, checked by the stub */
+    const void *signature;               /* a nrpy_signature; not checked */
+    size_t signature_size;
 } nrpy_open_args;
 
 typedef struct nrpy_core_table {

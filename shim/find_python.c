@@ -115,6 +115,12 @@ int nrpy_find_python(const nrpy_payload *payload, nrpy_python *python, char *err
     memset(python, 0, sizeof *python);
     const char *chosen = getenv("NYLON_RING_PYTHON");
     if (chosen != NULL && chosen[0] != '\0') {
+        if (chosen[0] != '/') {
+            snprintf(error, error_size,
+                     "NYLON_RING_PYTHON=%s is no absolute path: where it leads would hang on the working directory",
+                     chosen);
+            return -1;
+        }
         return probe(chosen, python, error, error_size);
     }
     static const char *const facts[] = {"python", "python_version", "libpython", "core", "prefix", "free_threaded"};
@@ -125,6 +131,13 @@ int nrpy_find_python(const nrpy_payload *payload, nrpy_python *python, char *err
             return -1;
         }
         take_fact(python, facts[i], value);
+    }
+    const char *const paths[] = {python->executable, python->libpython, python->core, python->prefix};
+    for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++) {
+        if (paths[i][0] != '/' && paths[i][0] != '\0') {
+            snprintf(error, error_size, "the boot record's path %s is not absolute; build the plugin again", paths[i]);
+            return -1;
+        }
     }
     if (recorded_files_exist(python)) {
         return 0;

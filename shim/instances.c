@@ -125,9 +125,21 @@ void nrpy_say_full(unsigned count) {
 
 /* ---- init ---- */
 
+/* A file that nobody signed is refused before its boot record leads anywhere. Whether a signature is right the core
+ * asks, which has a library for it. */
+static int check_signed(const nrpy_payload *payload, char *error, size_t error_size) {
+    if (getenv(NRPY_TRUSTED_KEYS) == NULL || nrpy_payload_is_signed(payload)) {
+        return 0;
+    }
+    snprintf(error, error_size,
+             "it is not signed, and " NRPY_TRUSTED_KEYS " is set: build it with --sign KEYFILE, or unset the variable");
+    return -1;
+}
+
 static NrStatus open_instance(nrpy_slot *slot, const nrpy_host *host, nrpy_payload *payload, nrpy_python *python,
                               char *error, size_t error_size) {
-    if (read_payload(payload, error, error_size) != 0 || nrpy_find_python(payload, python, error, error_size) != 0) {
+    if (read_payload(payload, error, error_size) != 0 || check_signed(payload, error, error_size) != 0 ||
+        nrpy_find_python(payload, python, error, error_size) != 0) {
         return NR_ERR;
     }
     slot->core = nrpy_open_core(python, error, error_size);
@@ -147,6 +159,9 @@ static NrStatus open_instance(nrpy_slot *slot, const nrpy_host *host, nrpy_paylo
         .archive_size = payload->archive_size,
         .error = error,
         .error_size = error_size,
+        .payload_sha256 = payload->sha256,
+        .signature = payload->signature,
+        .signature_size = sizeof *payload->signature,
     };
     nrpy_instance *instance = NULL;
     NrStatus status = slot->core->open(&args, &instance);

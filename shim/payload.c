@@ -1,6 +1,6 @@
 /*
- * Copies the payload out of the mapped image and checks every byte of its structure before anybody uses it.
- * No Python and no zlib: this runs before an interpreter exists.
+ * Copies the payload out of the mapped image and checks its digest and every byte of its structure before anybody uses
+ * it. No Python and no library: this runs before an interpreter exists, and decides which one that will be.
  */
 #define _GNU_SOURCE
 #include "payload.h"
@@ -87,21 +87,6 @@ static int copy_failed(char *error, size_t error_size, const char *what) {
     return fail(error, error_size, "cannot read the plugin's %s: %s", what, strerror(errno));
 }
 
-/* zlib's CRC-32, four bits at a time: a table of 16 words is small enough to read. */
-static uint32_t crc32_of(const unsigned char *bytes, size_t size) {
-    static const uint32_t table[16] = {
-        0x00000000u, 0x1db71064u, 0x3b6e20c8u, 0x26d930acu, 0x76dc4190u, 0x6b6b51f4u, 0x4db26158u, 0x5005713cu,
-        0xedb88320u, 0xf00f9344u, 0xd6d6a3e8u, 0xcb61b38cu, 0x9b64c2b0u, 0x86d3d2d4u, 0xa00ae278u, 0xbdbdf21cu,
-    };
-    uint32_t crc = 0xffffffffu;
-    for (size_t i = 0; i < size; i++) {
-        crc ^= bytes[i];
-        crc = table[crc & 15u] ^ (crc >> 4);
-        crc = table[crc & 15u] ^ (crc >> 4);
-    }
-    return ~crc;
-}
-
 static int check_ref(const nrpy_payload_ref *ref, const void *base, char *error, size_t error_size) {
     if (memcmp(ref->magic, REF_MAGIC, sizeof ref->magic) != 0) {
         return fail(error, error_size, "the reference to the plugin's payload is damaged; " REBUILD);
@@ -137,30 +122,59 @@ static int check_header(const nrpy_payload_header *header, uint64_t size, char *
 }
 
 /* `offset` and `size` come from the file: no sum of the two is made before it is known to fit. */
-static int check_part(const char *what, uint64_t offset, uint64_t size, uint64_t total, char *error,
+static int check_part(const char *what, uint64_t offset, uint64_t size, uint64_t limit, uint64_t total, char *error,
                       size_t error_size) {
     if (offset < sizeof(nrpy_payload_header) || offset > total || size > total - offset) {
         return fail(error, error_size, "the payload's %s (offset %llu, %llu bytes) leaves its %llu bytes; " REBUILD,
                     what, (unsigned long long)offset, (unsigned long long)size, (unsigned long long)total);
+    }
+    if (size > limit) {
+        return fail(error, error_size, "the payload's %s has %llu bytes, at most %llu are taken; " REBUILD, what,
+                    (unsigned long long)size, (unsigned long long)limit);
     }
     return 0;
 }
 
 static int check_parts(const nrpy_payload_header *header, char *error, size_t error_size) {
     uint64_t total = header->total_size;
-    if (check_part("boot record", header->boot_offset, header->boot_size, total, error, error_size) != 0 ||
-        check_part("manifest", header->manifest_offset, header->manifest_size, total, error, error_size) != 0) {
+    if (total > NRPY_PAYLOAD_MAX) {
+        return fail(error, error_size,
+                    "the plugin's payload has %llu bytes, at most %llu are taken; keep large data in files of its own",
+                    (unsigned long long)total, (unsigned long long)NRPY_PAYLOAD_MAX);
+    }
+    if (check_part("boot record", header->boot_offset, header->boot_size, NRPY_BOOT_MAX, total, error, error_size) !=
+            0 ||
+        check_part("manifest", header->manifest_offset, header->manifest_size, NRPY_MANIFEST_MAX, total, error,
+                   error_size) != 0) {
         return -1;
     }
-    return check_part("archive", header->archive_offset, header->archive_size, total, error, error_size);
+    return check_part("archive", header->archive_offset, header->archive_size, total, total, error, error_size);
 }
 
-static int check_crc(const nrpy_payload *payload, uint32_t expected, char *error, size_t error_size) {
-    size_t head = sizeof(nrpy_payload_header);
-    uint32_t got = crc32_of(payload->bytes + head, payload->size - head);
-    if (got != expected) {
-        return fail(error, error_size, "the plugin's payload is damaged (CRC-32 %08x instead of %08x); " REBUILD, got,
-                    expected);
+static int check_digest(const nrpy_payload *payload, const nrpy_payload_header *header, char *error,
+                        size_t error_size) {
+    unsigned char found[NRPY_SHA256_SIZE];
+    nrpy_sha256 hash;
+    nrpy_sha256_init(&hash);
+    nrpy_sha256_add(&hash, header, offsetof(nrpy_payload_header, sha256));
+    nrpy_sha256_add(&hash, payload->bytes + sizeof *header, payload->size - sizeof *header);
+    nrpy_sha256_end(&hash, found);
+    if (memcmp(found, header->sha256, sizeof found) != 0) {
+        return fail(error, error_size,
+                    "the plugin's payload is damaged: its SHA-256 is not the recorded one; " REBUILD);
+    }
+    return 0;
+}
+
+static int check_pair(const nrpy_payload *payload, const char *key, const char *value, char *error, size_t error_size) {
+    if (*key == '\0' || strlen(key) > NRPY_BOOT_KEY_MAX || strlen(value) > NRPY_BOOT_VALUE_MAX) {
+        return fail(error, error_size,
+                    "the payload's boot record has a key of %zu bytes with a value of %zu; at most %d and %d are "
+                    "taken; " REBUILD,
+                    strlen(key), strlen(value), NRPY_BOOT_KEY_MAX, NRPY_BOOT_VALUE_MAX);
+    }
+    if (nrpy_payload_get(payload, key) != value) {
+        return fail(error, error_size, "the payload's boot record has the key '%s' twice; " REBUILD, key);
     }
     return 0;
 }
@@ -173,10 +187,25 @@ static int check_boot(const nrpy_payload *payload, char *error, size_t error_siz
     if (payload->boot_size == 0 || payload->boot[payload->boot_size - 1] != '\0' || strings % 2 != 0) {
         return fail(error, error_size, "the payload's boot record is not made of pairs of strings; " REBUILD);
     }
+    if (strings / 2 > NRPY_BOOT_PAIRS_MAX) {
+        return fail(error, error_size, "the payload's boot record has %zu pairs, at most %d are taken; " REBUILD,
+                    strings / 2, NRPY_BOOT_PAIRS_MAX);
+    }
+    const char *end = payload->boot + payload->boot_size;
+    for (const char *key = payload->boot; key < end;) {
+        const char *value = key + strlen(key) + 1;
+        if (check_pair(payload, key, value, error, error_size) != 0) {
+            return -1;
+        }
+        key = value + strlen(value) + 1;
+    }
     return 0;
 }
 
 static void set_views(nrpy_payload *payload, const nrpy_payload_header *header) {
+    const nrpy_payload_header *own = (const nrpy_payload_header *)(const void *)payload->bytes;
+    payload->sha256 = own->sha256;
+    payload->signature = &own->signature;
     payload->boot = (const char *)payload->bytes + header->boot_offset;
     payload->boot_size = (size_t)header->boot_size;
     payload->manifest = (const char *)payload->bytes + header->manifest_offset;
@@ -207,7 +236,7 @@ static int copy_and_check(const probe_pipe *probe, const nrpy_payload_ref *ref, 
         return copy_failed(error, error_size, "payload");
     }
     set_views(payload, &header);
-    if (check_crc(payload, header.crc32, error, error_size) != 0) {
+    if (check_digest(payload, &header, error, error_size) != 0) {
         return -1;
     }
     return check_boot(payload, error, error_size);
@@ -241,6 +270,11 @@ const char *nrpy_payload_get(const nrpy_payload *payload, const char *key) {
         at = value + strlen(value) + 1;
     }
     return NULL;
+}
+
+bool nrpy_payload_is_signed(const nrpy_payload *payload) {
+    static const nrpy_signature none;
+    return memcmp(payload->signature, &none, sizeof none) != 0;
 }
 
 void nrpy_payload_free(nrpy_payload *payload) {

@@ -13,12 +13,23 @@
 #ifndef NRPY_PAYLOAD_H
 #define NRPY_PAYLOAD_H
 
+#include "sha256.h"
+
 #include <assert.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #define NRPY_PAYLOAD_MAGIC "NYLONPY\x01"
-#define NRPY_PAYLOAD_FORMAT 1u
+#define NRPY_PAYLOAD_FORMAT 2u
+
+/* What a file may ask of a host. The writer keeps to the same. */
+#define NRPY_PAYLOAD_MAX (UINT64_C(1) << 30) /* bytes in all */
+#define NRPY_BOOT_MAX (UINT64_C(1) << 16)    /* bytes of the boot record */
+#define NRPY_BOOT_PAIRS_MAX 64
+#define NRPY_BOOT_KEY_MAX 64                   /* bytes */
+#define NRPY_BOOT_VALUE_MAX 4095               /* bytes: a path, and its NUL, in the places that take one */
+#define NRPY_MANIFEST_MAX (UINT64_C(16) << 20) /* bytes */
 
 /* Where the payload is. Lives in the section .nylon.ref of the stub; the writer fills the last two fields. */
 typedef struct nrpy_payload_ref {
@@ -26,6 +37,13 @@ typedef struct nrpy_payload_ref {
     uint64_t address; /* ELF virtual address of the header; 0 in a stub without payload */
     uint64_t size;    /* bytes, header included */
 } nrpy_payload_ref;
+
+/* Zero in a file that nobody signed. */
+typedef struct nrpy_signature {
+    unsigned char file_sha256[NRPY_SHA256_SIZE]; /* of the whole file with this structure zero */
+    unsigned char public_key[32];                /* Ed25519 */
+    unsigned char signature[64];                 /* over the payload's digest and the file's: nylon_ring_py/_trust.py */
+} nrpy_signature;
 
 typedef struct nrpy_payload_header {
     char magic[8]; /* NRPY_PAYLOAD_MAGIC */
@@ -38,17 +56,20 @@ typedef struct nrpy_payload_header {
     uint64_t manifest_size;
     uint64_t archive_offset;
     uint64_t archive_size;
-    uint32_t crc32; /* zlib's CRC-32 of all that follows the header */
-    uint32_t reserved;
+    unsigned char sha256[NRPY_SHA256_SIZE]; /* of the header before this field, then of all that follows the header */
+    nrpy_signature signature;
 } nrpy_payload_header;
 
 static_assert(sizeof(nrpy_payload_ref) == 32, "size of nrpy_payload_ref");
-static_assert(sizeof(nrpy_payload_header) == 80, "size of nrpy_payload_header");
+static_assert(sizeof(nrpy_signature) == 128, "size of nrpy_signature");
+static_assert(sizeof(nrpy_payload_header) == 232, "size of nrpy_payload_header");
 
 /* A checked copy of the payload on the heap, and views into it. */
 typedef struct nrpy_payload {
     unsigned char *bytes; /* owned: nrpy_payload_free */
     size_t size;
+    const unsigned char *sha256;
+    const nrpy_signature *signature;
     const char *boot;
     size_t boot_size;
     const char *manifest;
@@ -66,6 +87,9 @@ int nrpy_payload_read(const nrpy_payload_ref *ref, const void *base, nrpy_payloa
 
 /* The value of `key` in the boot record, or NULL. Borrowed from the payload. */
 const char *nrpy_payload_get(const nrpy_payload *payload, const char *key);
+
+/* Whether somebody signed the file; whether rightly, and who, is for the holder of the keys to say. */
+bool nrpy_payload_is_signed(const nrpy_payload *payload);
 
 /* Frees the copy; a zeroed payload is allowed. */
 void nrpy_payload_free(nrpy_payload *payload);

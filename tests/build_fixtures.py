@@ -75,7 +75,8 @@ def compile_stub(folder: Path, *flags: str) -> Path:
 def compile_reader(folder: Path) -> Path:
     """Compiles the program around shim/payload.c; returns its path."""
     out = folder / "payload_reader"
-    sources = [str(TESTS / "unit" / "payload_reader.c"), str(TESTS.parent / "shim" / "payload.c")]
+    shim = TESTS.parent / "shim"
+    sources = [str(TESTS / "unit" / "payload_reader.c"), str(shim / "payload.c"), str(shim / "sha256.c")]
     warnings = ["-Wall", "-Wextra", "-Wshadow", "-Wconversion", "-Werror"]
     subprocess.run([tool("cc"), "-std=c11", "-O1", "-g", *warnings, "-o", str(out), *sources, "-ldl"], check=True)
     return out
@@ -93,7 +94,8 @@ def make_environment(folder: Path, stub: Path) -> Path:
     package = folder / "site" / "nylon_ring_py"
     shim = package / "_shim" / "linux-x86_64"
     shim.mkdir(parents=True)
-    for name in ("build", "cli", "errors.py", "status.py", "_probe.py", "_importer.py", "_resources.py", "_atexit.py"):
+    private = [f"_{name}.py" for name in ("archive", "atexit", "importer", "probe", "resources", "trust")]
+    for name in ("build", "cli", "errors.py", "status.py", *private):
         (package / name).symlink_to(PACKAGE / name)
     (package / "__init__.py").write_text("from nylon_ring_py.plugin import Plugin\n")
     (package / "plugin.py").write_text(PLUGIN_STAND_IN)

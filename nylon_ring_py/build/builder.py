@@ -7,10 +7,10 @@ import importlib.resources
 import json
 import os
 import platform
+import secrets
 import signal
 import subprocess
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,9 @@ from nylon_ring_py.build.collect import Collection, collect
 from nylon_ring_py.build.elf import add_payload
 from nylon_ring_py.build.errors import BuildError
 from nylon_ring_py.build.payload import FORMAT, encode_payload, pack_archive, unpack_archive
+from nylon_ring_py.build.sign import read_private_key, sign_image
 
-__all__ = ["ABIS", "BuildResult", "build_plugin", "find_stub"]
+__all__ = ["ABIS", "BuildResult", "build_plugin", "find_stub", "write_plugin"]
 
 ABIS = ("v1", "v1-raw")
 
@@ -43,7 +44,13 @@ class BuildResult:
 
 
 def build_plugin(
-    source: Path, *, object_name: str = "", out: Path | None = None, abi: str = "v1", python: str = ""
+    source: Path,
+    *,
+    object_name: str = "",
+    out: Path | None = None,
+    abi: str = "v1",
+    python: str = "",
+    sign: Path | None = None,
 ) -> BuildResult:
     """Builds a plugin file from a Python file or package.
 
@@ -53,14 +60,17 @@ def build_plugin(
         out: the file to write; by default the source's name with `.so`, in the current folder.
         abi: "v1" or "v1-raw", the layout of the plugin's functions.
         python: executable that will run the plugin; by default the running one.
+        sign: a PEM file with the Ed25519 private key to sign the file with; by default nobody signs it.
 
     Raises:
         BuildError: the plugin cannot be built; nothing was written.
+        SignatureError: it cannot be signed; nothing was written.
         OSError: a file cannot be read or written; nothing was written.
     """
     if abi not in ABIS:
         raise BuildError(f"unknown ABI {abi!r}: it is one of {', '.join(ABIS)}")
     stub = find_stub()
+    key = read_private_key(sign) if sign is not None else None
     collection = collect(source)
     target = out if out is not None else Path(f"{collection.main}.so")
     found, archive = _ask_target(collection, object_name, _executable(python))
@@ -86,7 +96,9 @@ def build_plugin(
         "nylon_ring_py": found["nylon_ring_py"],
     }
     image = _image(stub, encode_payload(boot, manifest, archive))
-    _write(target, image)
+    if key is not None:
+        image = sign_image(image, key)
+    write_plugin(target, image)
     return BuildResult(target, len(image), manifest, collection.warnings)
 
 
@@ -179,16 +191,23 @@ def _digests(archive: bytes) -> dict[str, str]:
     return {path: hashlib.sha256(content).hexdigest() for path, content in unpack_archive(archive).items()}
 
 
-def _write(target: Path, image: bytes) -> None:
-    """Replaces `target` in one step; a host that has the old file open keeps it."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
+def write_plugin(target: Path, image: bytes) -> None:
+    """Replaces `target` in one step; a host that has the old file open keeps it.
+
+    Nobody but the owner can write to the file at any time, whatever the umask; what it takes from the others is kept. A
+    link at `target` is replaced, and what it points to stays as it is.
+
+    Raises:
+        OSError: the file cannot be written; nothing of it is left.
+    """
+    temporary = target.parent / f".{target.name}.{secrets.token_hex(8)}.tmp"
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o755)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(image)
             file.flush()
-            os.fchmod(file.fileno(), 0o755)
             os.fsync(file.fileno())
-        Path(name).replace(target)
+        temporary.replace(target)
     except BaseException:
-        Path(name).unlink()
+        temporary.unlink()
         raise

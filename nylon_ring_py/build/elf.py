@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from nylon_ring_py.build.errors import BuildError
 
-__all__ = ["ElfImage", "Section", "Segment", "add_payload", "extract_payload"]
+__all__ = ["ElfImage", "Section", "Segment", "add_payload", "extract_payload", "payload_place"]
 
 PAGE = 4096
 PAYLOAD_SECTION = ".nylon.payload"
@@ -106,8 +106,8 @@ class ElfImage:
         """Returns the section of that name, or None."""
         return next((s for s in self.sections if s.name == name), None)
 
-    def at_address(self, address: int, size: int) -> bytes:
-        """Returns `size` bytes that the loader maps at the ELF address `address`.
+    def offset_of(self, address: int, size: int) -> int:
+        """Returns where in the file the `size` bytes are that the loader maps at the ELF address `address`.
 
         Raises:
             BuildError: no segment maps all of them from the file.
@@ -115,9 +115,8 @@ class ElfImage:
         for segment in self.segments:
             start = address - segment.address
             if segment.type == _PT_LOAD and 0 <= start <= segment.file_size - size:
-                found = self.data[segment.offset + start : segment.offset + start + size]
-                if len(found) == size:
-                    return found
+                if segment.offset + start + size <= len(self.data):
+                    return segment.offset + start
         raise BuildError(f"no segment maps {size} bytes at address {address:#x}: the file is truncated or damaged")
 
 
@@ -175,6 +174,19 @@ def extract_payload(data: bytes) -> bytes:
     Raises:
         BuildError: the file is no plugin of ours, or a bare stub.
     """
+    offset, size = payload_place(data)
+    return data[offset : offset + size]
+
+
+def payload_place(data: bytes) -> tuple[int, int]:
+    """Returns where in a built plugin file its payload begins, and how many bytes it has.
+
+    Args:
+        data: the whole plugin file.
+
+    Raises:
+        BuildError: the file is no plugin of ours, or a bare stub.
+    """
     image = ElfImage(data)
     section = image.find(REF_SECTION)
     if section is None or section.size < _REF.size:
@@ -184,7 +196,7 @@ def extract_payload(data: bytes) -> bytes:
         raise BuildError(f"its section {REF_SECTION} is damaged")
     if address == 0:
         raise BuildError("it is the bare stub and holds no plugin")
-    return image.at_address(address, size)
+    return image.offset_of(address, size), size
 
 
 def _empty_ref(image: ElfImage) -> Section:

@@ -8,6 +8,7 @@
 #include "reply.h"
 #include "runtime.h"
 #include "threads.h"
+#include "trust.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -404,12 +405,13 @@ static NrStatus load(nrpy_instance *instance, const nrpy_open_args *args, nrpy_l
     thread->frames = &frame;
     sigset_t signals; /* multiprocessing unblocks SIGINT and SIGTERM when it starts its resource tracker */
     pthread_sigmask(SIG_SETMASK, NULL, &signals);
-    int failed = start_session(instance, args, local);
+    bool trusted = local != NULL || nrpy_trust_check(args) == 0;
+    int failed = trusted ? start_session(instance, args, local) : -1;
     pthread_sigmask(SIG_SETMASK, &signals, NULL);
     if (failed != 0) {
         if (local != NULL) {
             local->exception = nrpy_take_exception();
-        } else {
+        } else if (trusted) {
             report_exception(args); /* drops the exception, whose traceback holds the plugin's modules */
         }
         stop_loops_with_gil(instance);

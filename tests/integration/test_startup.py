@@ -276,7 +276,7 @@ def test_a_damaged_payload(start_host: StartHost, tmp_path: Path, good: Path) ->
     damaged = tmp_path / "damaged.so"
     damaged.write_bytes(image)
     host = start_host()
-    assert "payload is damaged (CRC-32" in refused(host, damaged)
+    assert "payload is damaged: its SHA-256" in refused(host, damaged)
     check_good(host, good)
 
 

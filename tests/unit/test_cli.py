@@ -41,15 +41,18 @@ def builder(monkeypatch: pytest.MonkeyPatch) -> Builder:
 
 def test_defaults(builder: Builder, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["build-plugin", "hello.py"]) == 0
-    assert builder.asked == {"source": Path("hello.py"), "object_name": "", "out": None, "abi": "v1", "python": ""}
+    assert builder.asked == {
+        "source": Path("hello.py"), "object_name": "", "out": None, "abi": "v1", "python": "", "sign": None
+    }  # fmt: skip
     assert capsys.readouterr() == ("p.so: plugin p 1, 1 entry, 1000 bytes\n", "")
 
 
 def test_all_options(builder: Builder) -> None:
     command = ["build-plugin", "a/b.py:app", "-o", "x.so", "--abi", "v1-raw", "--python", "/opt/python"]
-    assert cli.main(command) == 0
+    assert cli.main([*command, "--sign", "key.pem"]) == 0
     assert builder.asked == {
-        "source": Path("a/b.py"), "object_name": "app", "out": Path("x.so"), "abi": "v1-raw", "python": "/opt/python"
+        "source": Path("a/b.py"), "object_name": "app", "out": Path("x.so"), "abi": "v1-raw", "python": "/opt/python",
+        "sign": Path("key.pem"),
     }  # fmt: skip
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
 import struct
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from nylon_ring_py.build.payload import (
 
 BOOT = {"name": "plug", "version": "1.0", "python": "/opt/pyth\udcffn"}
 FILES = {"plug.py": b"x = 1\n", "empty": b"", "data/blob.bin": bytes(range(256)) * 40, "ünï.txt": b"u"}
-HEADER = 80
+HEADER, HASHED = 232, 72
 
 
 @pytest.fixture(scope="module")
@@ -89,8 +89,8 @@ def test_read_payload_names_the_file(tmp_path: Path) -> None:
         read_payload(path)
 
 
-def _signed(payload: bytearray) -> None:
-    struct.pack_into("<I", payload, 72, zlib.crc32(payload[HEADER:]))
+def _digested(payload: bytearray) -> None:
+    payload[HASHED : HASHED + 32] = hashlib.sha256(payload[:HASHED] + payload[HEADER:]).digest()
 
 
 def _put(format_: str, offset: int, value: object) -> Callable[[bytearray], None]:
@@ -100,25 +100,26 @@ def _put(format_: str, offset: int, value: object) -> Callable[[bytearray], None
 def _boot_without_end(payload: bytearray) -> None:
     size = struct.unpack_from("<Q", payload, 32)[0]
     struct.pack_into("<Q", payload, 32, size - 1)
-    _signed(payload)
+    _digested(payload)
 
 
 def _odd_boot(payload: bytearray) -> None:
     payload[payload.index(0, HEADER)] = ord("x")
-    _signed(payload)
+    _digested(payload)
 
 
 DAMAGES: dict[str, tuple[Callable[[bytearray], None], str]] = {
     "magic": (_put("<8s", 0, b"NYLONXX\x01"), "magic"),
-    "format": (_put("<I", 8, 2), "format 2"),
+    "format": (_put("<I", 8, 1), "format 1"),
     "header size": (_put("<I", 12, 79), "79 bytes"),
     "total": (_put("<Q", 16, 81), "81 bytes"),
     "boot before header": (_put("<Q", 24, 8), "boot record"),
     "boot overflows": (_put("<Q", 32, 2**64 - 1), "boot record"),
     "manifest offset": (_put("<Q", 40, 2**64 - 16), "manifest"),
     "archive size": (_put("<Q", 64, 2**40), "archive"),
-    "crc": (_put("<I", 72, 1), "CRC-32"),
-    "a byte": (_put("<B", 200, 255), "CRC-32"),
+    "digest": (_put("<I", 72, 1), "SHA-256"),
+    "a byte": (_put("<B", 300, 255), "SHA-256"),
+    "a byte of the header": (_put("<Q", 64, 1), "SHA-256"),
     "boot end": (_boot_without_end, "pairs of strings"),
     "boot odd": (_odd_boot, "pairs of strings"),
 }

@@ -8,7 +8,7 @@ import os
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nylon_ring_py._importer import read_archive
+from nylon_ring_py._archive import read_archive
 from nylon_ring_py.build.payload import decode_payload, encode_payload, pack_archive, unpack_archive
 from nylon_ring_py.request import Headers
 
@@ -16,10 +16,17 @@ settings.register_profile("default", max_examples=50, deadline=None)  # no asser
 settings.register_profile("expensive", max_examples=5000, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
-NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=20)
-PARTS = st.text(st.characters(codec="utf-8", exclude_characters="\0/"), min_size=1, max_size=12)
-PATHS = st.lists(PARTS.filter(lambda part: part not in (".", "..")), min_size=1, max_size=3).map("/".join)
-FILES = st.dictionaries(PATHS, st.binary(max_size=200), max_size=8)
+NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=16)
+PARTS = st.text(st.characters(codec="utf-8", min_codepoint=32, exclude_characters="\\/"), min_size=1, max_size=12)
+FOLDERS = st.lists(PARTS.filter(lambda part: part not in (".", "..")), max_size=2)
+PATHS = st.builds(lambda folders, name: "/".join([*folders, f"{name}.x"]), FOLDERS, PARTS)
+
+
+def _is_no_file_a_folder(files: dict[str, bytes]) -> bool:
+    return not any(other.startswith(f"{path}/") for path in files for other in files)
+
+
+FILES = st.dictionaries(PATHS, st.binary(max_size=200), max_size=8).filter(_is_no_file_a_folder)
 BOOT = st.dictionaries(
     NAMES, st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=40), min_size=1, max_size=8
 )
