@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 C_FILES := $(shell git ls-files -co --exclude-standard '*.c' '*.h')
 PY_FILES := nylon_ring_py tests benchmarks scripts examples setup.py
 
-.PHONY: help setup host demo test conformance check format bench asan clean
+.PHONY: help setup host demo test conformance check format bench asan tsan memcheck clean
 
 help:
 	@echo 'make setup   .venv with the package and all tools; then .venv/bin/nylon-ring works'
@@ -16,7 +16,9 @@ help:
 	@echo 'make check   lint, layout and types of all sources; C without a warning; links of the documents'
 	@echo 'make format  lay the sources out as make check wants them'
 	@echo 'make bench   figures, beside the floor of the same run (QUICK=1: half a minute)'
-	@echo 'make asan    the integration tests with Address-, UndefinedBehavior- and LeakSanitizer'
+	@echo 'make asan    the integration tests with Address-, UndefinedBehavior- and LeakSanitizer, and the Rust hosts'"'"'
+	@echo 'make tsan    the integration tests with ThreadSanitizer'
+	@echo 'make memcheck  a short scenario under valgrind'
 	@echo 'make clean   remove all that these made'
 
 setup:
@@ -52,8 +54,8 @@ format: setup
 bench: setup host
 	@$(BIN)/python benchmarks/run.py $(if $(QUICK),--quick)
 
-asan:
-	@$(PYTHON) scripts/test.py --sanitize address,undefined
+asan tsan memcheck:
+	@$(PYTHON) scripts/sanitize.py $@
 
 clean:
 	rm -rf build .venv .venvs *.egg-info .mypy_cache .ruff_cache .pytest_cache host-harness/rust/target

@@ -1,6 +1,7 @@
 """How the two compiled parts are built: the core, an extension module, and the stub, a plain shared library.
 
-NRPY_WERROR=1 makes warnings errors; NRPY_SANITIZE=address,undefined (or thread) instruments both parts.
+NRPY_WERROR=1 makes warnings errors; NRPY_SANITIZE=address,undefined (or thread) instruments both parts, and
+NRPY_SANITIZE=memcheck builds them for valgrind's.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ def options() -> list[str]:
     """Flags that the environment asks for, for compiler and linker alike."""
     flags = []
     sanitize = os.environ.get("NRPY_SANITIZE", "")
-    if sanitize:
+    if sanitize == "memcheck":
+        flags += ["-DNRPY_MEMCHECK", "-O1"]
+    elif sanitize:
         flags += [f"-fsanitize={sanitize}", "-fno-omit-frame-pointer", "-O1"]
     return flags
 

@@ -1,6 +1,6 @@
 """Run the test suite once with every Python there is: 3.11, 3.12, 3.13, and Debian's static one; and the Rust hosts'.
 
-    test.py [--sanitize address,undefined] [pytest arguments]
+    test.py [pytest arguments]
 
 A Python that is missing is left out with a line that says so, and so are the Rust hosts where cargo is missing: both
 are failures where CI=true.
@@ -86,52 +86,28 @@ def run_suite(name: str, python: Path, arguments: list[str], environment: dict[s
 
 
 def build_host(out: str, sanitize: str) -> None:
-    """Build the C host and the C test plugins."""
+    """Build the C host and the C test plugins, instrumented as `sanitize` says."""
     subprocess.run(
         ["make", "-s", "-C", ROOT / "host-harness/c", f"OUT={ROOT / out}", f"SANITIZE={sanitize}"], check=True
     )
 
 
-def sanitizer_environment(sanitize: str, out: str) -> dict[str, str]:
-    """What instrumented code wants: malloc for every allocation, its runtime in plain programs too."""
-    library = "libtsan.so" if sanitize == "thread" else "libasan.so"
-    runtime = subprocess.run(["cc", f"-print-file-name={library}"], capture_output=True, text=True, check=True)
-    suppressions = ROOT / "tests/sanitizers"
-    return {
-        "NRHOST": str(ROOT / out / "nrhost"),
-        "LD_PRELOAD": runtime.stdout.strip(),
-        "PYTHONMALLOC": "malloc",
-        # Compilers and interpreters leak as they like: leaks are looked for in the host alone (tests/nrhost.py).
-        "ASAN_OPTIONS": "detect_leaks=0",
-        "NRHOST_ASAN_OPTIONS": "detect_leaks=1",
-        "LSAN_OPTIONS": f"suppressions={suppressions}/lsan.supp:print_suppressions=0",
-        "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
-        "TSAN_OPTIONS": f"suppressions={suppressions}/tsan.supp:halt_on_error=1:second_deadlock_stack=1",
-    }
-
-
-def main() -> int:
-    """Run what the command line asks for; 0 when all passed."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--sanitize", default="", help="instrument package and host, and run with 3.11 only")
-    arguments, rest = parser.parse_known_args()
-    (ROOT / "build").mkdir(exist_ok=True)
-    if arguments.sanitize:
-        python = find(VERSIONS[0]) or sys.executable
-        name = "tsan" if arguments.sanitize == "thread" else "asan"
-        make(ROOT / ".venvs" / name, python, arguments.sanitize, strict=True)
-        build_host(f"build/c-{name}", arguments.sanitize)
-        inner = ROOT / ".venvs" / name / "bin/python"
-        environment = sanitizer_environment(arguments.sanitize, f"build/c-{name}")
-        results = [run_suite(name, inner, rest or ["tests/integration"], environment)]
-    else:
-        build_host("build/c", "")
-        results = test_all(rest)
+def show(results: list[Result]) -> int:
+    """Print what the runs said; 0 when all passed."""
     for result in results:
         print(f"\n==== {result.name}\n{result.output.strip()}")
     passed, failed = sum(result.passed for result in results), sum(result.failed for result in results)
     print(f"\n{passed} passed, {failed} failed")
     return 1 if failed or not passed else 0
+
+
+def main() -> int:
+    """Run what the command line asks for; 0 when all passed."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    _, rest = parser.parse_known_args()
+    (ROOT / "build").mkdir(exist_ok=True)
+    build_host("build/c", "")
+    return show(test_all(rest))
 
 
 def leave_out(name: str, what: str) -> list[Result]:
@@ -142,9 +118,9 @@ def leave_out(name: str, what: str) -> list[Result]:
     return []
 
 
-def build_python_plugins(python: Path) -> Path:
+def build_python_plugins(python: Path, out: str = "build/rust-plugins", **environment: str) -> Path:
     """Build the plugins that the Rust hosts' tests load. In one folder for every Python: cargo knows their paths."""
-    folder = ROOT / "build/rust-plugins"
+    folder = ROOT / out
     folder.mkdir(parents=True, exist_ok=True)
     sources = [
         ROOT / "examples/hello.py",
@@ -161,7 +137,7 @@ def build_python_plugins(python: Path) -> Path:
             "-o",
             folder / f"{source.stem}.so",
         ]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env={**os.environ, **environment})
     return folder
 
 

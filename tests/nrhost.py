@@ -16,6 +16,7 @@ import json
 import os
 import re
 import select
+import shlex
 import signal
 import subprocess
 import tempfile
@@ -246,7 +247,7 @@ class NrHost:
     """A host process.
 
     Args:
-        binary: the `nrhost` command; $NRHOST or build/c/nrhost without.
+        binary: the `nrhost` command; $NRHOST or build/c/nrhost without. $NRHOST_UNDER may name a tool to run it under.
         arguments: what follows the command's name.
         env: variables beside this process's own.
         clean: whether plugins must have kept every promise when the block is left.
@@ -268,8 +269,9 @@ class NrHost:
         self._binary = Path(binary or os.environ.get("NRHOST") or ROOT / "build/c/nrhost")
         self._arguments = list(arguments)
         self._env = {**os.environ, **(env or {})}
-        if "NRHOST_ASAN_OPTIONS" in os.environ:
-            self._env["ASAN_OPTIONS"] = os.environ["NRHOST_ASAN_OPTIONS"]
+        for name in ("ASAN_OPTIONS", "TSAN_OPTIONS"):  # the host's own, which the sanitizers' script gives
+            if f"NRHOST_{name}" in os.environ:
+                self._env[name] = os.environ[f"NRHOST_{name}"]
         self._clean = clean
         self._leaks = leaks
         self._resident = (resident_threads, resident_fds)
@@ -285,7 +287,7 @@ class NrHost:
         self._stderr = tempfile.TemporaryFile()
         self._scratch = tempfile.TemporaryDirectory(prefix="nrhost-")
         self._process = subprocess.Popen(
-            [str(self._binary), *self._arguments],
+            [*shlex.split(os.environ.get("NRHOST_UNDER", "")), str(self._binary), *self._arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,

@@ -1,17 +1,12 @@
 #include "blocks.h"
 
+#include "watched.h"
+
 #include <stdlib.h>
 
 /* 1,000 bytes hold a usual request; a longer one is malloc's. A thread keeps 1 MiB at most. Givers pass 32 at a time:
  * one contended word for 32 blocks. */
 enum { BLOCK_SIZE = 1024, OWNED_MAX = 1024, GIVE_AT_ONCE = 32 };
-
-/* A sanitizer must see every block come and go. */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-enum { KEEPS_BLOCKS = 0 };
-#else
-enum { KEEPS_BLOCKS = 1 };
-#endif
 
 typedef struct nrpy_block {
     union {
@@ -53,7 +48,7 @@ void *nrpy_block_take(nrpy_block_home *home, size_t size) {
         return NULL;
     }
     block->home = NULL;
-    if (KEEPS_BLOCKS && home->owned < OWNED_MAX) {
+    if (!NRPY_IS_WATCHED && home->owned < OWNED_MAX) {
         home->owned++;
         block->home = home;
     }

@@ -5,6 +5,7 @@
 #include "monitor.h"
 #include "owned.h"
 #include "threads.h"
+#include "watched.h"
 
 #include <errno.h>
 #include <link.h>
@@ -93,9 +94,9 @@ static int start_python(const nrpy_open_args *args) {
     PyPreConfig preconfig;
     PyPreConfig_InitIsolatedConfig(&preconfig);
     preconfig.utf8_mode = 1;
-#ifdef __SANITIZE_ADDRESS__
-    preconfig.allocator = PYMEM_ALLOCATOR_MALLOC; /* LeakSanitizer does not look into pymalloc's */
-#endif
+    if (NRPY_IS_WATCHED) {
+        preconfig.allocator = PYMEM_ALLOCATOR_MALLOC;
+    }
     PyStatus status = Py_PreInitialize(&preconfig);
     if (!PyStatus_Exception(status)) {
         PyConfig config;

@@ -85,11 +85,8 @@ def _compile_core(environment: Environment) -> None:
     include = _ask(environment.python, "sysconfig.get_path('include')")
     suffix = _ask(environment.python, "sysconfig.get_config_var('EXT_SUFFIX')")
     sources = [str(path) for path in sorted((ROOT / "shim/core").glob("*.c"))]
-    compile_c(
-        environment.package / f"_core{suffix}",
-        sources,
-        ["-shared", "-O0", "-D_GNU_SOURCE", "-fvisibility=hidden", f"-I{include}", "-Ishim", "-Ishim/core"],
-    )
+    flags = ["-shared", "-O0", "-D_GNU_SOURCE", "-fvisibility=hidden", f"-I{include}", "-Ishim", "-Ishim/core"]
+    compile_c(environment.package / f"_core{suffix}", sources, [*flags, *sanitizer_flags()])
 
 
 def compile_c(out: Path, sources: Sequence[str | Path], options: Sequence[str]) -> Path:
@@ -100,19 +97,28 @@ def compile_c(out: Path, sources: Sequence[str | Path], options: Sequence[str]) 
     return out
 
 
+def nrhost() -> Path:
+    """The C host's command that this run is made with."""
+    return Path(os.environ.get("NRHOST") or ROOT / "build/c/nrhost")
+
+
+def sanitizer_flags() -> list[str]:
+    """What instruments C as this run's host is instrumented: nothing, as a rule."""
+    image = nrhost().read_bytes()
+    address = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+    sanitizers = {b"__asan_init": address, b"__tsan_init": ["-fsanitize=thread"]}
+    return [flag for symbol, flags in sanitizers.items() if symbol in image for flag in flags]
+
+
 def compile_host(out: Path, source: str, *options: str, exports: bool = True) -> Path:
-    """Compiles a host of tests/hosts with the C host's library, instrumented like the host that $NRHOST names.
+    """Compiles a host of tests/hosts with the C host's library.
 
     With `exports` plugins see the host's symbols, the one for state among them.
     """
-    nrhost = Path(os.environ.get("NRHOST") or ROOT / "build/c/nrhost")
-    image = nrhost.read_bytes()
-    sanitizers = {"__asan_init": "-fsanitize=address,undefined", "__tsan_init": "-fsanitize=thread"}
-    instrumented = [flag for symbol, flag in sanitizers.items() if symbol.encode() in image]
-    libraries = [nrhost.parent / "libnrcommand.a", nrhost.parent / "libnrhost.a"]
+    libraries = [nrhost().parent / "libnrcommand.a", nrhost().parent / "libnrhost.a"]
     flags = ["-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-Ihost-harness/c", "-Ishim/abi"]
     flags += ["-rdynamic"] if exports else []
-    return compile_c(out, [source, *libraries], [*flags, *instrumented, *options, "-ldl"])
+    return compile_c(out, [source, *libraries], [*flags, *sanitizer_flags(), *options, "-ldl"])
 
 
 def python_of_another_minor() -> Path:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, BuildPlugin
+from hosts.environments import compile_c, sanitizer_flags
 from integration.test_python_host import run
 
 C_PLUGINS = Path(os.environ.get("NRHOST", str(ROOT / "build/c/nrhost"))).parent
@@ -20,9 +21,8 @@ V2_SOURCE = ROOT / "tests/plugins/python_host_v2.c"
 def compile_v2(folder: Path, fault: int = 0) -> Path:
     """Compiles V2_SOURCE; returns the library."""
     out = folder / f"v2_{fault}.so"
-    flags = ["-shared", "-fPIC", "-pthread", "-std=c11", "-Wall", "-Wextra", "-Werror", f"-DFAULT={fault}"]
-    subprocess.run(["cc", *flags, f"-I{ROOT / 'shim/abi'}", "-o", str(out), str(V2_SOURCE)], check=True)
-    return out
+    flags = ["-shared", "-Wall", "-Wextra", "-Werror", "-Ishim/abi", f"-DFAULT={fault}", *sanitizer_flags()]
+    return compile_c(out, [V2_SOURCE], flags)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from conftest import ROOT, BuildPlugin, StartHost
+from conftest import BuildPlugin, StartHost
+from hosts.environments import compile_c, sanitizer_flags
 from nrhost import Abi, NrHost, Status
 
 UNKNOWN = 0xFFFFFFFF
@@ -287,21 +288,8 @@ def test_kept_replies_are_no_leak(keeping: NrHost) -> None:
 @pytest.fixture(scope="module")
 def full_host(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("full") / "full_host"
-    warnings = ["-Wall", "-Wextra", "-Wshadow", "-Wconversion", "-Werror"]
-    source = ROOT / "tests/hosts/full_host.c"
-    command = [
-        "cc",
-        "-std=c11",
-        "-D_GNU_SOURCE",
-        "-g",
-        *warnings,
-        f"-I{ROOT / 'shim/abi'}",
-        "-o",
-        str(out),
-        str(source),
-    ]
-    subprocess.run([*command, "-ldl", "-lpthread"], check=True)
-    return out
+    flags = ["-D_GNU_SOURCE", "-Wall", "-Wextra", "-Wshadow", "-Wconversion", "-Werror", "-Ishim/abi"]
+    return compile_c(out, ["tests/hosts/full_host.c"], [*flags, *sanitizer_flags(), "-ldl"])
 
 
 @pytest.mark.parametrize("size", [10, 50_000])

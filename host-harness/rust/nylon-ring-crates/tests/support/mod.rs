@@ -16,7 +16,8 @@ const FULL: &str = "FULL";
 /// The name each plugin is loaded under.
 pub const NAME: &str = "conformance";
 
-/// Compiles this crate's own plugin, or with a define another one, to a file of its own for each call.
+/// Compiles this crate's own plugin, or with a define another one, to a file of its own for each call; a
+/// sanitizer's run adds flags of its own.
 fn compile(define: &str) -> PathBuf {
     static BUILT: AtomicUsize = AtomicUsize::new(0);
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -32,6 +33,11 @@ fn compile(define: &str) -> PathBuf {
         .arg("-I")
         .arg(here.join("../../../shim/abi"))
         .arg(format!("-D{define}"))
+        .args(
+            std::env::var("NYLON_RING_TEST_CFLAGS")
+                .unwrap_or_default()
+                .split_whitespace(),
+        )
         .args(["-shared", "-o"])
         .arg(&file)
         .arg(here.join("tests/support/plugin.c"))

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use nylon_ring_host_v1::{HighLevelRequest, HostStats, Layout, NrStatus, NylonRingHost, StreamFrame, StreamReceiver};
 
-/// Compiles a C file of this repository, to a file of its own for each call.
+/// Compiles a C file of this repository, to a file of its own for each call; a sanitizer's run adds flags of its own.
 fn compile(source: &str, defines: &[&str]) -> PathBuf {
     static BUILT: AtomicUsize = AtomicUsize::new(0);
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -35,6 +35,11 @@ fn compile(source: &str, defines: &[&str]) -> PathBuf {
         .arg("-I")
         .arg(here.join("../../../shim/abi"))
         .args(defines)
+        .args(
+            std::env::var("NYLON_RING_TEST_CFLAGS")
+                .unwrap_or_default()
+                .split_whitespace(),
+        )
         .args(["-shared", "-o"])
         .arg(&file)
         .arg(here.join(source))
