@@ -54,8 +54,14 @@ format: setup
 bench: setup host
 	@$(BIN)/python benchmarks/run.py $(if $(QUICK),--quick)
 
-asan tsan memcheck:
-	@$(PYTHON) scripts/sanitize.py $@
+asan:
+	@$(PYTHON) scripts/sanitize.py asan
+
+tsan:
+	@$(PYTHON) scripts/sanitize.py tsan
+
+memcheck:
+	@$(PYTHON) scripts/sanitize.py memcheck
 
 clean:
 	rm -rf build .venv .venvs *.egg-info .mypy_cache .ruff_cache .pytest_cache host-harness/rust/target
