@@ -19,6 +19,7 @@ help:
 	@echo 'make asan    the integration tests with Address-, UndefinedBehavior- and LeakSanitizer, and the Rust hosts'"'"'
 	@echo 'make tsan    the integration tests with ThreadSanitizer'
 	@echo 'make memcheck  a short scenario under valgrind'
+	@echo 'make soak    mixed load with faults and reloads, every call accounted for (MINUTES=10 SEED= PHASE= REPORT=)'
 	@echo 'make clean   remove all that these made'
 
 setup:
@@ -62,6 +63,13 @@ tsan:
 
 memcheck:
 	@$(PYTHON) scripts/sanitize.py memcheck
+
+MINUTES ?= 10
+
+.PHONY: soak
+soak: setup host
+	@$(BIN)/python -P tests/soak/run.py --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) \
+	  $(if $(PHASE),--phase $(PHASE)) $(if $(REPORT),--report $(REPORT))
 
 clean:
 	rm -rf build .venv .venvs *.egg-info .mypy_cache .ruff_cache .pytest_cache host-harness/rust/target

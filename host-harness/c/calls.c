@@ -127,7 +127,7 @@ nrhost_outcome nrhost_call_next(nrhost_call *call, double timeout_s, nrhost_fram
     bool in_time = true;
     pthread_mutex_lock(&call->lock);
     while (call->first == NULL && !call->finished && in_time) {
-        in_time = wait_arrival(call, timeout_s, &deadline);
+        in_time = timeout_s != 0 && wait_arrival(call, timeout_s, &deadline);
     }
     nrhost_arrival *arrival = call->first;
     bool finished = call->finished;

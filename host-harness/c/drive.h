@@ -27,10 +27,11 @@ typedef struct plugin_slot {
     char *path;
     nrhost_options options;
     nrhost *host;
-    uint64_t lineage;     /* an instance that `reload` puts in another's place has the same */
-    atomic_bool stopping; /* set before shutdown is called */
-    int references;       /* one while it is in the list, one for each verb that uses it */
-    int callers;          /* calls of `storm entry=` and `reload` in progress */
+    uint64_t lineage;      /* an instance that `reload` puts in another's place has the same */
+    atomic_bool stopping;  /* set before shutdown is called */
+    int references;        /* one while it is in the list, one for each verb that uses it */
+    int callers;           /* calls of `storm entry=`, `lane` and `reload` in progress */
+    nrhost_report earlier; /* of the instances that this one has replaced. Guarded by the lock in drive_plugins.c */
     struct plugin_slot *next;
 } plugin_slot;
 
@@ -43,6 +44,10 @@ void plugin_leave(plugin_slot *slot);
 /* Puts a new instance in the plugin's place and ends the old one; what that one broke is added to `broken`. */
 bool plugin_reload(const command *c, bool drain, json *broken, json *out);
 void plugins_unload_all(void);
+/* The ledgers of all instances that have had this place. False where it has none. */
+bool plugin_report(plugin_slot *slot, nrhost_report *report);
+/* Calls `look` with each loaded plugin. */
+void plugins_each(void (*look)(void *given, plugin_slot *slot), void *given);
 verb verb_load, verb_init, verb_info, verb_shutdown, verb_unload;
 
 /* ---- drive_saw.c: what the host knows of a plugin ---- */
@@ -94,10 +99,16 @@ typedef struct echo_call {
     nrhost_request request; /* the payload is the body */
     bool fast;              /* by nrhost_call_fast */
     uint64_t pieces;        /* 0: the body goes with the call; else it is sent to the open stream, in so many pieces */
+    bool may_fail;          /* Err is right as well */
+    uint64_t take;     /* not 0: the stream gives the body for ever, and its receiver is dropped after so many frames */
+    unsigned pause_us; /* before each frame is taken */
 } echo_call;
 
 typedef struct echo_result {
     bool accepted, replied, wrong; /* replied: the terminal reply came */
+    bool failed, dropped;          /* it was Err; the receiver was dropped before it came */
+    NrStatus refused;              /* what handle answered, where that was not Ok */
+    uint64_t frames;
 } echo_result;
 
 /* A body that no other call has. */
@@ -107,11 +118,22 @@ enum { ECHO_JSON_MIN = 48 };
 void echo_fill_json(uint8_t *body, size_t len, uint64_t number);
 echo_result echo_once(const plugin_slot *slot, const echo_call *what);
 
+/* ---- trouble.c: the first disagreement of the process, and what led to it ---- */
+/* Notes what is wrong, unless something was before, and freezes the ledgers' events. Any thread. */
+void trouble(const char *format, ...) __attribute__((format(printf, 1, 2)));
+bool trouble_found(void);
+/* Whether the plugin's ledger has a broken promise; with `over`, an open call is one. Its events are dumped then. */
+void trouble_look(plugin_slot *slot, bool over);
+verb verb_trouble;
+
+/* ---- lane*.c: see lane.h ---- */
+verb verb_lane, verb_lanes, verb_lane_stop, verb_churn;
+
 /* ---- drive_callers.c ---- */
 verb verb_storm_entry, verb_reload;
 
 /* ---- drive_storm.c, drive_cycle.c, drive_process.c ---- */
-verb verb_storm, verb_cycle, verb_rss, verb_malloc_trim, verb_env, verb_fork;
+verb verb_storm, verb_cycle, verb_rss, verb_signals, verb_malloc_trim, verb_env, verb_fork;
 /* Resident memory of this process, in KiB. */
 uint64_t process_rss_kib(void);
 /* Ends the process as `exit how=…` says; does not return. Takes both. */

@@ -1,6 +1,7 @@
 /* One call of a caller, which waits for its end: whether what came back is the body that went in. */
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "drive.h"
 
@@ -10,7 +11,8 @@ typedef struct exchange {
     const echo_call *what;
     nrhost_call *call;
     uint64_t came; /* bytes of the body that came back */
-    bool wrong;
+    uint64_t frames;
+    bool wrong, failed;
 } exchange;
 
 /* Every byte tells the call and its own place: a frame of another call, or in another's place, is seen. */
@@ -34,6 +36,9 @@ void echo_fill_json(uint8_t *body, size_t len, uint64_t number) {
 /* Whether the frame is the next part of the body. */
 static bool goes_on(exchange *e, const nrhost_frame *frame) {
     NrBytes body = e->what->request.payload;
+    if (e->what->take > 0 && e->came == body.len) {
+        e->came = 0;
+    }
     bool same = frame->len <= body.len - e->came &&
                 (frame->len == 0 || memcmp(frame->data, (const uint8_t *)body.ptr + e->came, frame->len) == 0);
     e->came += same ? frame->len : 0;
@@ -43,7 +48,9 @@ static bool goes_on(exchange *e, const nrhost_frame *frame) {
 static bool is_right(exchange *e, const nrhost_frame *frame) {
     bool stream = e->what->request.kind == NRHOST_STREAM;
     if (frame->status == NR_ERR) {
-        return atomic_load(&e->slot->stopping); /* the answer to what is in progress at a shutdown */
+        e->failed = true;
+        return e->what->may_fail ||
+               atomic_load(&e->slot->stopping); /* the answer to what is in progress at a shutdown */
     }
     if (stream && frame->status == NR_STREAM_END) {
         return frame->len == 0 && e->came == e->what->request.payload.len;
@@ -54,8 +61,12 @@ static bool is_right(exchange *e, const nrhost_frame *frame) {
 /* Takes a frame and looks at it. */
 static nrhost_outcome take(exchange *e) {
     nrhost_frame frame;
+    if (e->what->pause_us > 0) {
+        nanosleep(&(struct timespec){.tv_nsec = (long)e->what->pause_us * 1000}, NULL);
+    }
     nrhost_outcome outcome = nrhost_call_next(e->call, DRIVE_TIMEOUT_S, &frame);
     if (outcome == NRHOST_FRAME) {
+        e->frames++;
         e->wrong = !is_right(e, &frame) || e->wrong;
         nrhost_frame_free(&frame);
     }
@@ -84,7 +95,10 @@ static echo_result echo_fast(exchange *e) {
     nrhost_frame reply;
     nrhost_outcome outcome = nrhost_call_fast(e->slot->host, &e->what->request, &reply);
     echo_result r = {.accepted = outcome != NRHOST_REFUSED, .replied = outcome == NRHOST_FRAME};
+    r.refused = reply.status;
     r.wrong = r.replied && !is_right(e, &reply);
+    r.failed = e->failed;
+    r.frames = r.replied;
     nrhost_frame_free(&reply);
     return r;
 }
@@ -99,16 +113,23 @@ echo_result echo_once(const plugin_slot *slot, const echo_call *what) {
     if (what->pieces > 0) {
         request.payload = (NrBytes){0};
     }
-    nrhost_submit(slot->host, &request, &e.call);
+    NrStatus status = nrhost_submit(slot->host, &request, &e.call);
     if (e.call == NULL) {
-        return (echo_result){0};
+        return (echo_result){.refused = status};
     }
     if (what->pieces > 0) {
         send_body(&e);
     }
+    bool dropped = false;
     do {
         outcome = take(&e);
-    } while (outcome == NRHOST_FRAME);
+        dropped = outcome == NRHOST_FRAME && what->take > 0 && e.frames == what->take;
+    } while (outcome == NRHOST_FRAME && !dropped);
     nrhost_call_release(e.call);
-    return (echo_result){.accepted = true, .replied = outcome == NRHOST_ENDED, .wrong = e.wrong};
+    return (echo_result){.accepted = true,
+                         .replied = outcome == NRHOST_ENDED,
+                         .wrong = e.wrong,
+                         .failed = e.failed,
+                         .dropped = dropped,
+                         .frames = e.frames};
 }

@@ -10,6 +10,8 @@
 #define KEEP_DEAD_CTX true
 #endif
 
+#define EACH_MAX 64u
+
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* guards the list and the references */
 static pthread_cond_t left = PTHREAD_COND_INITIALIZER;   /* a caller did */
 static plugin_slot *slots;
@@ -109,6 +111,8 @@ static bool read_options(nrhost_options *options, const command *c, json *out) {
     uint64_t capacity = command_u64(c, "stream_capacity", NRHOST_STREAM_CAPACITY);
     *options = (nrhost_options){
         .ledger = command_u64(c, "ledger", 1) != 0,
+        .ledger_forgets = command_flag(c, "forgets"),
+        .ledger_events = command_flag(c, "events"),
         .keep_dead_ctx = KEEP_DEAD_CTX,
         .stream_capacity = capacity > 0 ? (size_t)capacity : NRHOST_UNBOUNDED,
         .keep_owned = command_flag(c, "keep_owned"),
@@ -122,7 +126,7 @@ static bool read_options(nrhost_options *options, const command *c, json *out) {
 }
 
 /*
- * load path= [plugin=] [abi=v1|v1-raw|v2] [ledger=0] [get_only=1] [stream_capacity=64, 0: unbounded] [keep_owned=1]
+ * load path= [plugin=] [abi=v1|v1-raw|v2] [ledger=0] [forgets=1] [events=1] [get_only=1] [stream_capacity=64, 0: unbounded] [keep_owned=1]
  * `init` is its status, absent with get_only; unless it is Ok nothing stays loaded.
  */
 void verb_load(const command *c, json *out) {
@@ -240,6 +244,43 @@ static bool replace(plugin_slot *old, plugin_slot *fresh) {
     return found;
 }
 
+bool plugin_report(plugin_slot *slot, nrhost_report *report) {
+    nrhost_report now;
+    if (!nrhost_ledger_report(slot->host, &now)) {
+        return false;
+    }
+    pthread_mutex_lock(&lock);
+    *report = slot->earlier;
+    pthread_mutex_unlock(&lock);
+    nrhost_report_add(report, &now);
+    return true;
+}
+
+/* What the ledger of the one that ends says goes into its successor's account. */
+static void hand_on(plugin_slot *old, plugin_slot *fresh) {
+    nrhost_report report;
+    if (plugin_report(old, &report)) {
+        pthread_mutex_lock(&lock);
+        nrhost_report_add(&fresh->earlier, &report);
+        pthread_mutex_unlock(&lock);
+    }
+}
+
+void plugins_each(void (*look)(void *given, plugin_slot *slot), void *given) {
+    plugin_slot *found[EACH_MAX];
+    size_t count = 0;
+    pthread_mutex_lock(&lock);
+    for (plugin_slot *slot = slots; slot != NULL && count < EACH_MAX; slot = slot->next) {
+        slot->references++;
+        found[count++] = slot;
+    }
+    pthread_mutex_unlock(&lock);
+    for (size_t i = 0; i < count; i++) {
+        look(given, found[i]);
+        plugin_done(found[i]);
+    }
+}
+
 bool plugin_reload(const command *c, bool drain, json *broken, json *out) {
     plugin_slot *old = plugin_find(c, out);
     if (old == NULL) {
@@ -263,6 +304,8 @@ bool plugin_reload(const command *c, bool drain, json *broken, json *out) {
     stop(old);
     await_callers(old);
     json_broken(broken, old->host);
+    trouble_look(old, true);
+    hand_on(old, fresh);
     calls_forget(old->host);
     plugin_done(old);
     return true;
@@ -282,6 +325,10 @@ void verb_unload(const command *c, json *out) {
         json_report(out, "ledger", &report);
     }
     json_u64(out, "late_sends", nrhost_late_sends());
+    if (plugin_report(slot, &report)) {
+        json_report(out, "ledgers", &report);
+    }
+    trouble_look(slot, true);
     json_open(out, "broken", '[');
     json_broken(out, slot->host);
     json_close(out, ']');

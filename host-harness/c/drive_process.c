@@ -168,3 +168,18 @@ void process_exit(command *c, char *line) {
     }
     exit(code);
 }
+
+static void do_nothing(int number) {
+    (void)number;
+}
+
+/* signals: SIGUSR1 is caught from now on, and interrupts what a host's thread waits in; not the one of the commands. */
+void verb_signals(const command *c, json *out) {
+    struct sigaction action = {.sa_handler = do_nothing};
+    sigset_t set;
+    (void)c;
+    sigemptyset(&action.sa_mask);
+    sigemptyset(&set);
+    sigaddset(&set, SIGUSR1);
+    json_bool(out, "caught", sigaction(SIGUSR1, &action, NULL) == 0 && pthread_sigmask(SIG_BLOCK, &set, NULL) == 0);
+}

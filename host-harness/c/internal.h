@@ -194,7 +194,7 @@ NRHOST_INTERNAL void nrhost_ctx_publish(nrhost_ctx *ctx);
 NRHOST_INTERNAL void nrhost_ctx_retire(nrhost_ctx *ctx, bool keep);
 
 /* ledger.c */
-NRHOST_INTERNAL nrhost_ledger *nrhost_ledger_new(const nrhost_front *front);
+NRHOST_INTERNAL nrhost_ledger *nrhost_ledger_new(const nrhost_front *front, const nrhost_options *options);
 NRHOST_INTERNAL void nrhost_ledger_free(nrhost_ledger *ledger);
 NRHOST_INTERNAL nrhost_record *nrhost_ledger_call(nrhost_ledger *ledger, uint64_t sid, nrhost_kind kind);
 NRHOST_INTERNAL void nrhost_ledger_returned(nrhost_ledger *ledger, uint64_t sid, nrhost_record *record,

@@ -4,26 +4,50 @@
 
 #include "ledger.h"
 
-nrhost_ledger *nrhost_ledger_new(const nrhost_front *front) {
+nrhost_ledger *nrhost_ledger_new(const nrhost_front *front, const nrhost_options *options) {
     nrhost_ledger *ledger = aligned_alloc(_Alignof(nrhost_ledger), sizeof *ledger);
     if (ledger == NULL) {
         return NULL;
     }
     memset(ledger, 0, sizeof *ledger);
     ledger->front = front;
+    ledger->forgets = options->ledger_forgets;
     pthread_mutex_init(&ledger->lock, NULL);
     for (size_t i = 0; i < NRHOST_PAGES; i++) {
         pthread_mutex_init(&ledger->pages[i].lock, NULL);
     }
+    if (options->ledger_events && !nrhost_events_make(ledger)) {
+        nrhost_ledger_free(ledger);
+        return NULL;
+    }
     return ledger;
 }
 
-static void end_refused(nrhost_ledger *ledger, nrhost_record *record) {
+/* With the page locked. */
+static void end_refused(nrhost_page *p, nrhost_record *record) {
     if (record->refused && !record->terminal && record->refused_status != NR_OK) {
         record->terminal = true;
-        pthread_mutex_lock(&ledger->lock);
-        ledger->sum.terminals++;
-        pthread_mutex_unlock(&ledger->lock);
+        p->sum.terminals++;
+    }
+}
+
+void nrhost_report_add(nrhost_report *sum, const nrhost_report *more) {
+    sum->accepted += more->accepted;
+    sum->refused += more->refused;
+    sum->replies += more->replies;
+    sum->terminals += more->terminals;
+    sum->backpressure += more->backpressure;
+    sum->open += more->open;
+    sum->after_terminal += more->after_terminal;
+    sum->after_refusal += more->after_refusal;
+    sum->unknown += more->unknown;
+    sum->overlaps += more->overlaps;
+    sum->strangers += more->strangers;
+    sum->bad_status += more->bad_status;
+    sum->after_invalid += more->after_invalid;
+    sum->reordered += more->reordered;
+    if (sum->first[0] == '\0') {
+        memcpy(sum->first, more->first, sizeof sum->first);
     }
 }
 
@@ -32,21 +56,21 @@ bool nrhost_ledger_report(nrhost *host, nrhost_report *report) {
     if (ledger == NULL) {
         return false;
     }
-    uint64_t open = 0;
+    *report = (nrhost_report){0};
     for (size_t i = 0; i < NRHOST_PAGES; i++) {
         nrhost_page *p = &ledger->pages[i];
         pthread_mutex_lock(&p->lock);
         for (size_t b = 0; b < NRHOST_PAGE_BUCKETS; b++) {
             for (const nrhost_record *record = p->buckets[b]; record != NULL; record = record->next) {
-                open += nrhost_record_waits(record);
+                report->open += nrhost_record_waits(record);
             }
         }
+        nrhost_report_add(report, &p->sum);
         pthread_mutex_unlock(&p->lock);
     }
     pthread_mutex_lock(&ledger->lock);
-    *report = ledger->sum;
+    memcpy(report->first, ledger->first, sizeof report->first);
     pthread_mutex_unlock(&ledger->lock);
-    report->open = open;
     return true;
 }
 
@@ -60,14 +84,14 @@ void nrhost_ledger_shut(nrhost_ledger *ledger) {
         pthread_mutex_lock(&p->lock);
         for (size_t b = 0; b < NRHOST_PAGE_BUCKETS; b++) {
             for (nrhost_record *record = p->buckets[b]; record != NULL; record = record->next) {
-                end_refused(ledger, record);
+                end_refused(p, record);
             }
         }
         pthread_mutex_unlock(&p->lock);
     }
 }
 
-/* Frees the records that are over, or all of them. */
+/* Frees the records that are over, or all of them, and starts to count anew. */
 static void sweep(nrhost_ledger *ledger, bool all) {
     for (size_t i = 0; i < NRHOST_PAGES; i++) {
         nrhost_page *p = &ledger->pages[i];
@@ -75,8 +99,7 @@ static void sweep(nrhost_ledger *ledger, bool all) {
         for (size_t b = 0; b < NRHOST_PAGE_BUCKETS; b++) {
             for (nrhost_record **link = &p->buckets[b]; *link != NULL;) {
                 nrhost_record *record = *link;
-                if (all ||
-                    (!nrhost_record_waits(record) && record->sending == 0 && record->returned != NRHOST_PENDING)) {
+                if (all || nrhost_record_is_over(record)) {
                     *link = record->next;
                     free(record);
                 } else {
@@ -84,6 +107,12 @@ static void sweep(nrhost_ledger *ledger, bool all) {
                 }
             }
         }
+        for (nrhost_record *record = p->spare, *next; record != NULL; record = next) {
+            next = record->next;
+            free(record);
+        }
+        p->spare = NULL;
+        p->sum = (nrhost_report){0};
         pthread_mutex_unlock(&p->lock);
     }
 }
@@ -92,7 +121,7 @@ void nrhost_ledger_reset(nrhost *host) {
     if (host->ledger != NULL) {
         sweep(host->ledger, false);
         pthread_mutex_lock(&host->ledger->lock);
-        host->ledger->sum = (nrhost_report){0};
+        host->ledger->first[0] = '\0';
         pthread_mutex_unlock(&host->ledger->lock);
     }
 }
@@ -102,6 +131,7 @@ void nrhost_ledger_free(nrhost_ledger *ledger) {
         return;
     }
     sweep(ledger, true);
+    nrhost_events_free(ledger);
     for (size_t i = 0; i < NRHOST_PAGES; i++) {
         pthread_mutex_destroy(&ledger->pages[i].lock);
     }

@@ -89,7 +89,7 @@ nrhost *nrhost_open(const char *path, const nrhost_options *options, char *why, 
         snprintf(why, why_size, "%s: %s", path, fault);
         goto fail;
     }
-    if (host->options.ledger && (host->ledger = nrhost_ledger_new(host->front)) == NULL) {
+    if (host->options.ledger && (host->ledger = nrhost_ledger_new(host->front, &host->options)) == NULL) {
         snprintf(why, why_size, "%s: out of memory", path);
         goto fail;
     }

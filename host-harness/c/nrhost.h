@@ -39,6 +39,10 @@ typedef struct nrhost_options {
     nrhost_abi abi;
     bool ledger; /* keep the record that nrhost_ledger_report reads; costs a lock for each call and reply */
 
+    /* For hosts that run long: calls that are over leave no record, so that memory stays as it is. */
+    bool ledger_forgets;
+    bool ledger_events; /* keep the last of what happened, for nrhost_ledger_events */
+
     /*
      * Leave host_ctx allocated after shutdown, marked dead, so that a late send is counted
      * (nrhost_late_sends) instead of reading freed memory. Under AddressSanitizer leave it off.
@@ -214,6 +218,32 @@ bool nrhost_ledger_report(nrhost *host, nrhost_report *report);
 
 /* True when no promise is broken and no call is open. */
 bool nrhost_report_clean(const nrhost_report *report);
+
+/* Adds up two hosts' reports, or two instances'. `first` stays when there is one. */
+void nrhost_report_add(nrhost_report *sum, const nrhost_report *more);
+
+typedef enum nrhost_event_kind {
+    NRHOST_CALLED,   /* the plugin's handle is about to be called */
+    NRHOST_RETURNED, /* it has returned `status` */
+    NRHOST_SENDS,    /* the plugin sends `status` and `len` bytes */
+    NRHOST_SENT,     /* the host has answered `status` to that (v1: Ok, and nobody reads it) */
+    NRHOST_WAITS,    /* not an event: this call has had no terminal reply yet */
+} nrhost_event_kind;
+
+typedef struct nrhost_event {
+    uint64_t at_ns; /* of CLOCK_MONOTONIC */
+    uint64_t sid;
+    uint32_t len;
+    uint16_t status;
+    uint16_t what; /* nrhost_event_kind */
+} nrhost_event;
+
+/* The last events of a host with `ledger_events`, oldest first, then the calls that wait. Gives their number. */
+size_t nrhost_ledger_events(nrhost *host, nrhost_event *out, size_t room);
+
+/* A broken promise freezes the events of all hosts in the process; who finds something else wrong does, too. */
+void nrhost_events_freeze(void);
+bool nrhost_events_frozen(void);
 
 /* Forgets all calls that are over. */
 void nrhost_ledger_reset(nrhost *host);
