@@ -16,7 +16,7 @@ help:
 	@echo 'make check   lint, layout and types of all sources; C without a warning; links of the documents'
 	@echo 'make format  lay the sources out as make check wants them'
 	@echo 'make bench   figures, beside the floor of the same run (QUICK=1: half a minute)'
-	@echo 'make asan    the integration tests with Address-, UndefinedBehavior- and LeakSanitizer, and the Rust hosts'"'"'
+	@echo 'make asan    the integration tests with Address-, UndefinedBehavior- and LeakSanitizer, and the Rust hosts'"'"' tests'
 	@echo 'make tsan    the integration tests with ThreadSanitizer'
 	@echo 'make memcheck  a short scenario under valgrind'
 	@echo 'make soak    mixed load with faults and reloads, every call accounted for (MINUTES=10 SEED= PHASE= REPORT=)'

@@ -76,7 +76,8 @@ def draw(file: Path, title: str, lines: Mapping[str, Points], *, logarithmic: bo
             f'<text x="{LEFT - 6}" y="{height + 4:.1f}" text-anchor="end">{label}</text>'
         )
     out += [
-        f'<text x="{x(tick):.1f}" y="{HEIGHT - 12}" text-anchor="middle">{_label(tick)} s</text>' for tick in _ticks(0, end)
+        f'<text x="{x(tick):.1f}" y="{HEIGHT - 12}" text-anchor="middle">{_label(tick)} s</text>'
+        for tick in _ticks(0, end)
     ]
     for index, (name, points) in enumerate(lines.items()):
         colour = COLOURS[index % len(COLOURS)]
