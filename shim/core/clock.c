@@ -1,5 +1,6 @@
 #include "clock.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stddef.h>
@@ -79,4 +80,26 @@ void nrpy_clock_listen(void (*look)(void)) {
         }
     }
     pthread_mutex_unlock(&lock);
+}
+
+struct timespec nrpy_wait_limit(double seconds) {
+    struct timespec until;
+    clock_gettime(NRPY_WAIT_CLOCK, &until);
+    int64_t until_ns = until.tv_nsec + (int64_t)(seconds * 1e9);
+    until.tv_sec += until_ns / 1000000000;
+    until.tv_nsec = until_ns % 1000000000;
+    return until;
+}
+
+bool nrpy_sem_wait_for(sem_t *posted, double seconds) {
+    struct timespec until = nrpy_wait_limit(seconds);
+    int failed;
+    do {
+#if NRPY_WAITS_BY_MONOTONIC
+        failed = sem_clockwait(posted, NRPY_WAIT_CLOCK, &until);
+#else
+        failed = sem_timedwait(posted, &until);
+#endif
+    } while (failed != 0 && errno == EINTR);
+    return failed == 0;
 }

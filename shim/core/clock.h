@@ -4,8 +4,10 @@
 #ifndef NRPY_CLOCK_H
 #define NRPY_CLOCK_H
 
+#include <semaphore.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <time.h>
 
 int64_t nrpy_clock_ns(void);
 
@@ -28,5 +30,22 @@ bool nrpy_clock_advance(int64_t ns);
  */
 enum { NRPY_CLOCK_LISTENERS = 4 };
 void nrpy_clock_listen(void (*look)(void));
+
+/* ---- waits of our own, which no test moves and no change of the wall clock may shorten or draw out ---- */
+
+/* glibc has waits by the monotonic clock since 2.31; before, a jump of the wall clock shows in them. */
+#if defined(__GLIBC_PREREQ) && __GLIBC_PREREQ(2, 31)
+#define NRPY_WAITS_BY_MONOTONIC 1
+#define NRPY_WAIT_CLOCK CLOCK_MONOTONIC
+#else
+#define NRPY_WAITS_BY_MONOTONIC 0
+#define NRPY_WAIT_CLOCK CLOCK_REALTIME
+#endif
+
+/* `seconds` from now, by NRPY_WAIT_CLOCK. */
+struct timespec nrpy_wait_limit(double seconds);
+
+/* Waits for a post. Returns false when `seconds` pass first. */
+bool nrpy_sem_wait_for(sem_t *posted, double seconds);
 
 #endif /* NRPY_CLOCK_H */

@@ -1,9 +1,11 @@
 /*
  * The end of an instance: every accepted call gets its terminal reply, then nothing touches the host any more.
  */
+#include "clock.h"
 #include "dispatch.h"
 #include "exchange.h"
 #include "instance.h"
+#include "monitor.h"
 #include "reply.h"
 #include "runtime.h"
 #include "streams.h"
@@ -21,9 +23,12 @@ enum { LOOP_END_S = 2, UNLOAD_S = 5 };
 
 static const char shutting_down[] = "the plugin is shutting down";
 
-/* One run of close. Lives on the heap: a Python part that does not come back keeps it. */
-typedef struct closing {
+/* One run of close. Lives on the heap, from open on, so that an end needs no memory: a Python part that does not come
+ * back keeps it. */
+typedef struct nrpy_closing {
+    nrpy_errand errand;      /* where there is no thread for it */
     nrpy_instance *instance; /* a reference */
+    nrpy_thread *reserved;   /* for the thread that closes */
     nrpy_thread *caller;     /* the thread that shutdown was called on */
     unsigned caller_visits;  /* sends of the instance below shutdown on the caller's stack */
     bool host_thread_left;   /* a host's thread is in a handler that did not end in time */
@@ -32,9 +37,9 @@ typedef struct closing {
     sem_t hooks_done;        /* posted when the author's hooks have run */
     sem_t sends_done;        /* posted when nobody is inside the host any more */
     sem_t python_done;       /* posted when Python's part has ended */
-} closing;
+} nrpy_closing;
 
-static void release_closing(closing *run) {
+static void release_closing(nrpy_closing *run) {
     if (atomic_fetch_sub(&run->refs, 1) == 1) {
         sem_destroy(&run->host_done);
         sem_destroy(&run->hooks_done);
@@ -92,15 +97,13 @@ static void send_late_posts(nrpy_instance *instance) {
 
 typedef void (*exchange_action)(nrpy_exchange *exchange);
 
-static size_t for_each_exchange(nrpy_instance *instance, exchange_action action) {
-    size_t count;
-    nrpy_exchange **all = nrpy_registry_all(&instance->registry, &count);
-    for (size_t i = 0; i < count; i++) {
-        action(all[i]);
-        nrpy_exchange_release(all[i]);
+static void for_each_exchange(nrpy_instance *instance, exchange_action action) {
+    nrpy_registry_walk walk = {.bucket = 0};
+    nrpy_exchange *exchange;
+    while ((exchange = nrpy_registry_next(&instance->registry, &walk)) != NULL) {
+        action(exchange);
+        nrpy_exchange_release(exchange);
     }
-    free(all);
-    return count;
 }
 
 static void end_exchange(nrpy_exchange *exchange) {
@@ -148,7 +151,7 @@ static void cancel_exchange(nrpy_exchange *exchange) {
 
 /* Streams from whose own frame shutdown was called: their sender stands below us, and cannot go on before we return. The
  * host has that frame, so the terminal may follow. */
-static void end_exchanges_of_caller(const closing *run) {
+static void end_exchanges_of_caller(const nrpy_closing *run) {
     const nrpy_visit *visit = run->caller != NULL ? run->caller->visits : NULL;
     for (; visit != NULL; visit = visit->outer) {
         if (visit->instance == run->instance && visit->exchange != NULL) {
@@ -158,25 +161,24 @@ static void end_exchanges_of_caller(const closing *run) {
     }
 }
 
-static bool is_loop_of_caller(const closing *run, const nrpy_loop *loop) {
+static bool is_loop_of_caller(const nrpy_closing *run, const nrpy_loop *loop) {
     return run->caller != NULL && atomic_load(&loop->thread) == run->caller;
 }
 
 /* Calls whose event loop stands below us: their tasks cannot go on before we return either. */
-static void end_exchanges_of_caller_s_loop(const closing *run) {
+static void end_exchanges_of_caller_s_loop(const nrpy_closing *run) {
     if (run->caller == NULL || !run->caller->runs_loop) {
         return;
     }
-    size_t count;
-    nrpy_exchange **all = nrpy_registry_all(&run->instance->registry, &count);
-    for (size_t i = 0; i < count; i++) {
-        const nrpy_lane *lane = all[i]->task_lane != NULL ? all[i]->task_lane : all[i]->lane;
+    nrpy_registry_walk walk = {.bucket = 0};
+    nrpy_exchange *exchange;
+    while ((exchange = nrpy_registry_next(&run->instance->registry, &walk)) != NULL) {
+        const nrpy_lane *lane = exchange->task_lane != NULL ? exchange->task_lane : exchange->lane;
         if (lane != NULL && lane->loop != NULL && is_loop_of_caller(run, lane->loop)) {
-            end_exchange(all[i]);
+            end_exchange(exchange);
         }
-        nrpy_exchange_release(all[i]);
+        nrpy_exchange_release(exchange);
     }
-    free(all);
 }
 
 static bool is_running_for(nrpy_thread *thread, const nrpy_instance *instance) {
@@ -185,7 +187,7 @@ static bool is_running_for(nrpy_thread *thread, const nrpy_instance *instance) {
 }
 
 /* A worker shows that it is at work before it takes its first item, so no item is ever out of sight. */
-static bool any_worker_of(nrpy_pool *pool, const closing *run) {
+static bool any_worker_of(nrpy_pool *pool, const nrpy_closing *run) {
     bool found = false;
     pthread_mutex_lock(&pool->lock);
     for (nrpy_worker *worker = pool->workers; worker != NULL && !found; worker = worker->next) {
@@ -195,7 +197,7 @@ static bool any_worker_of(nrpy_pool *pool, const closing *run) {
     return found;
 }
 
-static bool any_worker_at_work(const closing *run) {
+static bool any_worker_at_work(const nrpy_closing *run) {
     nrpy_pools pools = nrpy_instance_pools(run->instance);
     bool found = false;
     for (nrpy_pool **pool = pools.of; *pool != NULL && !found; pool++) {
@@ -204,7 +206,7 @@ static bool any_worker_at_work(const closing *run) {
     return found;
 }
 
-static bool any_task(const closing *run) {
+static bool any_task(const nrpy_closing *run) {
     bool found = false;
     for (unsigned i = 0; i < run->instance->loop_count; i++) {
         nrpy_loop *loop = &run->instance->loops[i];
@@ -220,7 +222,7 @@ static void cancel_tasks(nrpy_instance *instance) {
     }
 }
 
-static bool any_handler(const closing *run) {
+static bool any_handler(const nrpy_closing *run) {
     if (atomic_load(&run->instance->registry.count) > 0 || any_worker_at_work(run) || any_task(run)) {
         return true;
     }
@@ -232,7 +234,7 @@ static bool any_handler(const closing *run) {
     return false;
 }
 
-static void wait_for_handlers(const closing *run) {
+static void wait_for_handlers(const nrpy_closing *run) {
     double until = now_s() + run->instance->shutdown_timeout_s;
     long interval_ns = 50000;
     while (any_handler(run) && now_s() < until) {
@@ -257,7 +259,7 @@ static bool is_worker(nrpy_instance *instance, const nrpy_thread *thread) {
 }
 
 /* Answers Err for all that still runs. */
-static void end_running(closing *run) {
+static void end_running(nrpy_closing *run) {
     nrpy_instance *instance = run->instance;
     for_each_exchange(instance, end_exchange);
     send_late_posts(instance);
@@ -265,7 +267,7 @@ static void end_running(closing *run) {
         uint64_t sid = atomic_load(&thread->running.sid);
         if (is_running_for(thread, instance) &&
             (atomic_load(&thread->running.word) & NRPY_STATE_MASK) == NRPY_RUNNING) {
-            nrpy_answer_running(instance, sid, NR_ERR, shutting_down, sizeof shutting_down - 1);
+            (void)nrpy_answer_running(instance, sid, NR_ERR, shutting_down, sizeof shutting_down - 1);
         }
         if (thread != run->caller && is_running_for(thread, instance)) {
             run->host_thread_left |= !is_worker(instance, thread);
@@ -276,7 +278,7 @@ static void end_running(closing *run) {
 
 /* ---- the host goes ---- */
 
-static bool any_send(const closing *run) {
+static bool any_send(const nrpy_closing *run) {
     if (atomic_load(&run->instance->visitors) > run->caller_visits) {
         return true;
     }
@@ -290,27 +292,26 @@ static bool any_send(const closing *run) {
 }
 
 /* Whether a terminal waits for a thread that is inside the host for the same stream. */
-static bool any_held_up(const closing *run) {
-    size_t count;
+static bool any_held_up(const nrpy_closing *run) {
     bool found = false;
-    nrpy_exchange **all = nrpy_registry_all(&run->instance->registry, &count);
-    for (size_t i = 0; i < count; i++) {
-        nrpy_exchange_drain(all[i]);
-        if (nrpy_exchange_give_up(all[i])) {
+    nrpy_registry_walk walk = {.bucket = 0};
+    nrpy_exchange *exchange;
+    while ((exchange = nrpy_registry_next(&run->instance->registry, &walk)) != NULL) {
+        nrpy_exchange_drain(exchange);
+        if (nrpy_exchange_give_up(exchange)) {
             fprintf(stderr,
                     "nylon-ring: plugin '%s': the host had no room for the last frames of sid %llu within "
                     "shutdown_timeout_s=%g; they are lost\n",
-                    run->instance->name, (unsigned long long)all[i]->sid, run->instance->shutdown_timeout_s);
+                    run->instance->name, (unsigned long long)exchange->sid, run->instance->shutdown_timeout_s);
         }
-        found |= nrpy_exchange_is_held_up(all[i]);
-        nrpy_exchange_release(all[i]);
+        found |= nrpy_exchange_is_held_up(exchange);
+        nrpy_exchange_release(exchange);
     }
-    free(all);
     return found || atomic_load(&run->instance->held_back) > 0;
 }
 
 /* Without a deadline: the host frees its context when we return. */
-static void wait_for_sends(const closing *run) {
+static void wait_for_sends(const nrpy_closing *run) {
     long interval_ns = 20000;
     while (any_held_up(run)) {
         rest(&interval_ns);
@@ -325,7 +326,7 @@ static void wait_for_sends(const closing *run) {
 
 /* ---- Python's part ---- */
 
-static void run_shutdown_hooks(const closing *run) {
+static void run_shutdown_hooks(const nrpy_closing *run) {
     const nrpy_instance *instance = run->instance;
     bool first_loop_stands = instance->loop_count > 0 && is_loop_of_caller(run, &instance->loops[0]);
     PyObject *done =
@@ -336,13 +337,18 @@ static void run_shutdown_hooks(const closing *run) {
     Py_XDECREF(done);
 }
 
+/* Returns false where the process is ending. */
 static bool attach_for_hooks(nrpy_attachment *attachment) {
-    nrpy_thread *thread = nrpy_thread_self();
-    return thread != NULL && nrpy_attach(attachment, thread);
+    nrpy_thread *thread = nrpy_thread_insist();
+    bool attached;
+    while (!(attached = nrpy_attach(attachment, thread)) && nrpy_is_alive()) {
+        nrpy_rest_for_memory();
+    }
+    return attached;
 }
 
 /* Returns how many threads are left in handlers that do not end. */
-static unsigned stop_threads(const closing *run) {
+static unsigned stop_threads(const nrpy_closing *run) {
     nrpy_pools pools = nrpy_instance_pools(run->instance);
     unsigned left = nrpy_instance_stop_loops(run->instance, LOOP_END_S, run->caller);
     for (nrpy_pool **pool = pools.of; *pool != NULL; pool++) {
@@ -353,8 +359,10 @@ static unsigned stop_threads(const closing *run) {
 
 /* On a thread of ours: the host's thread must not send for calls, and may have little stack. */
 static void *run_closer(void *argument) {
-    closing *run = argument;
+    nrpy_closing *run = argument;
     nrpy_instance *instance = run->instance;
+    nrpy_thread_adopt(run->reserved);
+    (void)nrpy_thread_insist(); /* the replies it sends need one */
     nrpy_fence_all_threads();
     nrpy_registry_close(&instance->registry);
     refuse_queued(instance);
@@ -391,20 +399,6 @@ static void *run_closer(void *argument) {
     return NULL;
 }
 
-/* Returns false when `seconds` pass first. */
-static bool wait_until(sem_t *posted, double seconds) {
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += (time_t)seconds;
-    until.tv_nsec += (long)((seconds - (double)(time_t)seconds) * 1e9);
-    until.tv_sec += until.tv_nsec / 1000000000L;
-    until.tv_nsec %= 1000000000L;
-    int failed;
-    while ((failed = sem_timedwait(posted, &until)) != 0 && errno == EINTR) {
-    }
-    return failed == 0;
-}
-
 static unsigned count_visits(const nrpy_thread *thread, const nrpy_instance *instance) {
     unsigned count = 0;
     for (const nrpy_visit *visit = thread != NULL ? thread->visits : NULL; visit != NULL; visit = visit->outer) {
@@ -413,43 +407,59 @@ static unsigned count_visits(const nrpy_thread *thread, const nrpy_instance *ins
     return count;
 }
 
-static closing *new_closing(nrpy_instance *instance) {
-    closing *run = calloc(1, sizeof *run);
+nrpy_closing *nrpy_closing_new(void) {
+    nrpy_closing *run = calloc(1, sizeof *run);
     if (run != NULL) {
-        run->instance = instance;
-        nrpy_instance_retain(instance);
-        run->caller = nrpy_thread_self();
-        run->caller_visits = count_visits(run->caller, instance);
-        atomic_init(&run->refs, 2);
-        sem_init(&run->host_done, 0, 0);
-        sem_init(&run->hooks_done, 0, 0);
-        sem_init(&run->sends_done, 0, 0);
-        sem_init(&run->python_done, 0, 0);
+        run->reserved = nrpy_thread_reserve();
+    }
+    if (run != NULL && run->reserved == NULL) {
+        free(run);
+        run = NULL;
     }
     return run;
 }
 
-/* Without the GIL. Returns whether the caller's code must stay mapped. */
-static int close_detached(nrpy_instance *instance) {
-    closing *run = new_closing(instance);
-    pthread_t id;
-    bool spawned = false;
-    if (run == NULL) {
-        /* Nothing can be sent in order without memory for it; what can be kept is that nobody touches the host. */
-        fprintf(stderr, "nylon-ring: plugin '%s': no memory to shut down in order\n", instance->name);
-        atomic_store(&instance->host_gone, true);
-        return 1;
+void nrpy_closing_free(nrpy_closing *unused) {
+    if (unused != NULL) {
+        nrpy_thread_unreserve(unused->reserved);
+        free(unused);
     }
-    if (nrpy_spawn(&id, run_closer, run) != 0) {
-        fprintf(stderr, "nylon-ring: plugin '%s': no thread to shut down on; the host's own does it\n", instance->name);
-        run_closer(run);
-    } else {
-        spawned = true;
+}
+
+/* `self` may be NULL. */
+static nrpy_closing *begin_closing(nrpy_instance *instance, nrpy_thread *self) {
+    nrpy_closing *run = instance->closing;
+    instance->closing = NULL;
+    run->instance = instance;
+    nrpy_instance_retain(instance);
+    run->caller = self;
+    run->caller_visits = count_visits(self, instance);
+    atomic_init(&run->refs, 2);
+    sem_init(&run->host_done, 0, 0);
+    sem_init(&run->hooks_done, 0, 0);
+    sem_init(&run->sends_done, 0, 0);
+    sem_init(&run->python_done, 0, 0);
+    return run;
+}
+
+static void run_closer_as_errand(nrpy_errand *errand) {
+    run_closer((char *)errand - offsetof(nrpy_closing, errand));
+}
+
+/* Without the GIL. Returns whether the caller's code must stay mapped. */
+static int close_detached(nrpy_instance *instance, nrpy_thread *self) {
+    nrpy_closing *run = begin_closing(instance, self);
+    pthread_t id;
+    bool spawned = nrpy_spawn(&id, run_closer, run) == 0;
+    if (!spawned) {
+        /* Not on the host's thread: it may have little stack, and would wait for what never ends. */
+        run->errand.run = run_closer_as_errand;
+        nrpy_monitor_do(&run->errand);
     }
     while (sem_wait(&run->host_done) != 0) {
     }
     /* The author's on_shutdown gets as long as the handlers had. */
-    bool finished = wait_until(&run->hooks_done, instance->shutdown_timeout_s + 1);
+    bool finished = nrpy_sem_wait_for(&run->hooks_done, instance->shutdown_timeout_s + 1);
     if (!finished) {
         fprintf(stderr,
                 "nylon-ring: plugin '%s': on_shutdown did not end within shutdown_timeout_s=%g, or Python could not be "
@@ -459,7 +469,7 @@ static int close_detached(nrpy_instance *instance) {
     } else {
         while (sem_wait(&run->sends_done) != 0) {
         }
-        finished = wait_until(&run->python_done, UNLOAD_S);
+        finished = nrpy_sem_wait_for(&run->python_done, UNLOAD_S);
         if (!finished) {
             fprintf(stderr,
                     "nylon-ring: plugin '%s': its threads and modules were not gone within %d s; the instance is left "
@@ -483,7 +493,7 @@ static int close_detached(nrpy_instance *instance) {
 
 int nrpy_instance_close(nrpy_instance *instance) {
     nrpy_thread *thread = nrpy_thread_self();
-    if (!nrpy_is_alive() || thread == NULL) {
+    if (!nrpy_is_alive()) {
         /* A forked child, or a process that is exiting: Python is not to be entered. */
         atomic_store(&instance->host_gone, true);
         atomic_store(&instance->phase, NRPY_CLOSED);
@@ -495,7 +505,7 @@ int nrpy_instance_close(nrpy_instance *instance) {
         return 0;
     }
     PyThreadState *state = attached ? PyEval_SaveThread() : NULL;
-    int must_stay = close_detached(instance);
+    int must_stay = close_detached(instance, thread);
     nrpy_instance_unlist(instance);
     atomic_store(&instance->phase, NRPY_CLOSED);
     nrpy_instance_release(instance);

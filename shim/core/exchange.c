@@ -49,10 +49,18 @@ nrpy_frame *nrpy_frames_pop(nrpy_frames *frames) {
     return frame;
 }
 
-static void free_frames(nrpy_frames *frames) {
+static void free_frame(nrpy_exchange *exchange, nrpy_frame *frame) {
+    if (frame == &exchange->last_word) {
+        atomic_store(&exchange->has_last_word, false);
+    } else {
+        free(frame);
+    }
+}
+
+static void free_frames(nrpy_exchange *exchange, nrpy_frames *frames) {
     nrpy_frame *frame;
     while ((frame = nrpy_frames_pop(frames)) != NULL) {
-        free(frame);
+        free_frame(exchange, frame);
     }
 }
 
@@ -112,8 +120,8 @@ void nrpy_exchange_retain(nrpy_exchange *exchange) {
 
 void nrpy_exchange_release(nrpy_exchange *exchange) {
     if (atomic_fetch_sub_explicit(&exchange->refs, 1, memory_order_acq_rel) == 1) {
-        free_frames(&exchange->outbox);
-        free_frames(&exchange->inbox);
+        free_frames(exchange, &exchange->outbox);
+        free_frames(exchange, &exchange->inbox);
         pthread_mutex_destroy(&exchange->lock);
         nrpy_instance_release(exchange->instance);
         free(exchange);
@@ -235,7 +243,7 @@ static void end_gone(nrpy_exchange *exchange) {
     memset(&exchange->outbox, 0, sizeof exchange->outbox);
     pthread_mutex_unlock(&exchange->lock);
     nrpy_count(&exchange->instance->frames_dropped, unwanted.count);
-    free_frames(&unwanted);
+    free_frames(exchange, &unwanted);
     nrpy_state_drop(&exchange->instance->state, exchange->sid);
     nrpy_registry_remove(&exchange->instance->registry, exchange);
     say_over(exchange, NR_OK);
@@ -252,7 +260,7 @@ static nrpy_delivery deliver_frames(nrpy_exchange *exchange, nrpy_frames *frames
         delivery = deliver(exchange, frame->status, frame->bytes, frame->length, may_linger);
         if (delivery != NRPY_HELD_BACK) {
             nrpy_frames_pop(frames);
-            free(frame);
+            free_frame(exchange, frame);
         }
         if (delivery == NRPY_DELIVERED) {
             exchange->retries = 0;
@@ -279,7 +287,7 @@ static nrpy_delivery send_outbox(nrpy_exchange *exchange, bool may_linger) {
     pthread_mutex_unlock(&exchange->lock);
     if (delivery == NRPY_GONE) {
         nrpy_count(&exchange->instance->frames_dropped, frames.count);
-        free_frames(&frames);
+        free_frames(exchange, &frames);
         end_gone(exchange);
     }
     return delivery;
@@ -385,12 +393,17 @@ static bool take_turn(nrpy_exchange *exchange) {
     return (atomic_fetch_or(&exchange->turn, NRPY_TURN_BUSY) & NRPY_TURN_BUSY) == 0;
 }
 
-static nrpy_frame *new_frame(NrStatus *status, const void *bytes, uint64_t length) {
+/* Without memory for it, an Err that ends the exchange; NULL only where that one is on its way already. */
+static nrpy_frame *new_frame(nrpy_exchange *exchange, NrStatus *status, const void *bytes, uint64_t length) {
     static const char no_memory[] = "no memory to keep a frame";
     nrpy_frame *frame = nrpy_frame_new(*status, bytes, length);
     if (frame == NULL) {
         *status = NR_ERR;
         frame = nrpy_frame_new(NR_ERR, no_memory, sizeof no_memory - 1);
+    }
+    if (frame == NULL && !atomic_exchange(&exchange->has_last_word, true)) {
+        frame = &exchange->last_word;
+        *frame = (nrpy_frame){.status = NR_ERR};
     }
     return frame;
 }
@@ -398,7 +411,7 @@ static nrpy_frame *new_frame(NrStatus *status, const void *bytes, uint64_t lengt
 /* By way of the outbox: somebody is sending, or this thread must not. */
 static bool leave_in_outbox(nrpy_exchange *exchange, NrStatus status, const void *bytes, uint64_t length,
                             bool may_send) {
-    nrpy_frame *frame = new_frame(&status, bytes, length);
+    nrpy_frame *frame = new_frame(exchange, &status, bytes, length);
     if (frame == NULL) {
         return false;
     }
@@ -421,7 +434,7 @@ static bool leave_in_outbox(nrpy_exchange *exchange, NrStatus status, const void
     }
     pthread_mutex_unlock(&exchange->lock);
     if (!taken) {
-        free(frame);
+        free_frame(exchange, frame);
     }
     if (mine) {
         finish_turn(exchange, false);
@@ -434,9 +447,9 @@ static bool leave_in_outbox(nrpy_exchange *exchange, NrStatus status, const void
 
 /* The turn is ours, and the host has no room for this frame. */
 static void keep_frame(nrpy_exchange *exchange, NrStatus status, const void *bytes, uint64_t length) {
-    nrpy_frame *frame = new_frame(&status, bytes, length);
+    nrpy_frame *frame = new_frame(exchange, &status, bytes, length);
     if (frame == NULL) {
-        end_gone(exchange); /* nothing can be kept: the host would wait for what never comes, whatever we did */
+        end_gone(exchange); /* its last word is with somebody who finds it ended */
         finish_turn(exchange, false);
         return;
     }
@@ -546,7 +559,7 @@ bool nrpy_exchange_give_up(nrpy_exchange *exchange) {
     if (last != NULL && nrpy_exchange_is_terminal(exchange, last->status)) {
         (void)deliver(exchange, last->status, last->bytes, last->length, false);
     }
-    free_frames(&frames);
+    free_frames(exchange, &frames);
     end_gone(exchange);
     finish_turn(exchange, false);
     return true;

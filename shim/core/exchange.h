@@ -102,6 +102,8 @@ typedef struct nrpy_exchange {
     bool is_registered;                /* the registry's lock */
     struct nrpy_exchange *parked_next; /* close's: generators to be closed */
     struct nrpy_exchange *bucket_next; /* the registry's lock */
+    _Atomic bool has_last_word;        /* it is in use */
+    nrpy_frame last_word;              /* an Err without a text, for when there is no memory for another frame */
 } nrpy_exchange;
 
 enum {

@@ -52,6 +52,7 @@ static void recycle(nrpy_instance *instance) {
     free(instance->loops);
     free(instance->loop_lanes);
     free(instance->name);
+    nrpy_closing_free(instance->closing);
 }
 
 static nrpy_instance *take_rested(void) {
@@ -70,18 +71,20 @@ static nrpy_instance *take_rested(void) {
 }
 
 static nrpy_instance *new_instance(const char *name) {
-    nrpy_instance *instance = take_rested();
-    if (instance == NULL) {
+    char *copy = strdup(name);
+    struct nrpy_closing *closing = nrpy_closing_new();
+    nrpy_instance *instance = copy != NULL && closing != NULL ? take_rested() : NULL;
+    if (instance == NULL && copy != NULL && closing != NULL) {
         instance = aligned_alloc(NRPY_CACHE_LINE, sizeof *instance);
     }
-    char *copy = strdup(name);
-    if (instance == NULL || copy == NULL) {
+    if (instance == NULL) {
         free(copy);
-        free(instance);
+        nrpy_closing_free(closing);
         return NULL;
     }
     memset(instance, 0, sizeof *instance);
     instance->name = copy;
+    instance->closing = closing;
     atomic_init(&instance->refs, 1);
     nrpy_registry_init(&instance->registry);
     nrpy_state_init(&instance->state);
@@ -492,6 +495,9 @@ static NrStatus open_detached(const nrpy_open_args *args, nrpy_local *local, nrp
         }
         if (failed != 0) {
             snprintf(args->error, args->error_size, "no thread for a worker: %s", strerror(failed));
+            for (nrpy_pool **pool = pools.of; *pool != NULL; pool++) {
+                (void)nrpy_pool_stop(*pool, NULL); /* nobody has called: they have nothing to do */
+            }
             nrpy_attachment attachment;
             if (nrpy_attach(&attachment, nrpy_thread_self())) {
                 stop_loops_with_gil(instance);

@@ -62,6 +62,7 @@ struct nrpy_instance {
     _Atomic unsigned refs;
     struct nrpy_instance *next;   /* in the list of open or of resting ones; guarded by the lists' lock */
     char *name;                   /* owned */
+    struct nrpy_closing *closing; /* what close needs, until it begins: made by open */
     struct nrpy_exchange *parked; /* close's: exchanges whose generators are to be closed, each a reference */
 };
 
@@ -76,6 +77,10 @@ typedef struct nrpy_local {
 /* The same for a plugin that needs no archive: of `args` only name, prefix, host and error count. NULL: from the archive. */
 NrStatus nrpy_instance_open_local(const nrpy_open_args *args, nrpy_local *local, nrpy_instance **out);
 int nrpy_instance_close(nrpy_instance *instance);
+
+/* The memory that a close needs, or NULL. */
+struct nrpy_closing *nrpy_closing_new(void);
+void nrpy_closing_free(struct nrpy_closing *unused);
 
 /* Closes every open instance: the interpreter is about to be finalized by its owner. Must not hold the GIL. */
 void nrpy_instance_close_all(void);

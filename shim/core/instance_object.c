@@ -48,9 +48,12 @@ static int answer_running(nrpy_instance *instance, uint64_t sid, PyObject *data,
         return -1;
     }
     PyThreadState *state = PyEval_SaveThread();
-    bool answered = nrpy_answer_running(instance, sid, reply.status, reply.bytes, reply.length);
+    int answered = nrpy_answer_running(instance, sid, reply.status, reply.bytes, reply.length);
     PyEval_RestoreThread(state);
     nrpy_reply_clear(&reply);
+    if (answered < 0) {
+        PyErr_NoMemory();
+    }
     return answered;
 }
 

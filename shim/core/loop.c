@@ -15,6 +15,15 @@
 /* So many items at once; then the event loop's other work gets its turn. */
 enum { BATCH = 256 };
 
+static void close_wake(nrpy_loop *loop) {
+    pthread_mutex_lock(&loop->wake_lock);
+    if (loop->wake_fd >= 0) {
+        close(loop->wake_fd);
+    }
+    loop->wake_fd = -1;
+    pthread_mutex_unlock(&loop->wake_lock);
+}
+
 int nrpy_loop_init(nrpy_loop *loop, nrpy_instance *instance, unsigned number, uint64_t limit, int64_t slow_ns) {
     memset(loop, 0, sizeof *loop);
     loop->instance = instance;
@@ -27,16 +36,11 @@ int nrpy_loop_init(nrpy_loop *loop, nrpy_instance *instance, unsigned number, ui
     if (loop->wake_fd < 0) {
         return errno;
     }
-    return nrpy_queue_init(&loop->queue, limit) ? 0 : ENOMEM;
-}
-
-static void close_wake(nrpy_loop *loop) {
-    pthread_mutex_lock(&loop->wake_lock);
-    if (loop->wake_fd >= 0) {
-        close(loop->wake_fd);
+    if (!nrpy_queue_init(&loop->queue, limit)) {
+        close_wake(loop);
+        return ENOMEM;
     }
-    loop->wake_fd = -1;
-    pthread_mutex_unlock(&loop->wake_lock);
+    return 0;
 }
 
 void nrpy_loop_destroy(nrpy_loop *loop) {

@@ -11,8 +11,10 @@ enum { TICK_NS = 500 * 1000, IDLE_TICKS = 40, NOW_AND_THEN_TICKS = 64 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed;
-static nrpy_pool *watched; /* guarded by lock */
-static bool interrupted;   /* guarded by lock */
+static nrpy_pool *watched;        /* guarded by lock */
+static bool interrupted;          /* guarded by lock */
+static nrpy_errand *first_errand; /* guarded by lock */
+static nrpy_errand *last_errand;  /* likewise; undefined where there is none */
 static _Atomic bool armed;
 
 /* Returns whether the pool is at work. The monitor's lock is held, so the pool stays. */
@@ -58,6 +60,15 @@ static void call_unlocked(void (*function)(void)) {
     pthread_mutex_lock(&lock);
 }
 
+/* The lock is held. */
+static void run_errand(void) {
+    nrpy_errand *errand = first_errand;
+    first_errand = errand->next;
+    pthread_mutex_unlock(&lock);
+    errand->run(errand);
+    pthread_mutex_lock(&lock);
+}
+
 void nrpy_monitor_run(void (*urgent)(void), void (*now_and_then)(void)) {
     int idle = 0;
     int ticks = 0;
@@ -66,6 +77,10 @@ void nrpy_monitor_run(void (*urgent)(void), void (*now_and_then)(void)) {
         if (interrupted) {
             interrupted = false;
             call_unlocked(urgent);
+        }
+        if (first_errand != NULL) {
+            run_errand();
+            continue;
         }
         if (!atomic_load(&armed)) {
             pthread_cond_wait(&changed, &lock);
@@ -89,6 +104,19 @@ void nrpy_monitor_run(void (*urgent)(void), void (*now_and_then)(void)) {
             call_unlocked(now_and_then);
         }
     }
+}
+
+void nrpy_monitor_do(nrpy_errand *errand) {
+    errand->next = NULL;
+    pthread_mutex_lock(&lock);
+    if (first_errand == NULL) {
+        first_errand = errand;
+    } else {
+        last_errand->next = errand;
+    }
+    last_errand = errand;
+    pthread_cond_signal(&changed);
+    pthread_mutex_unlock(&lock);
 }
 
 void nrpy_monitor_interrupt(void) {

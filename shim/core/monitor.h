@@ -13,6 +13,15 @@ void nrpy_monitor_init(void);
  * nrpy_monitor_interrupt was, `now_and_then` some 30 times a second while workers are at work, and once more after. */
 void nrpy_monitor_run(void (*urgent)(void), void (*now_and_then)(void));
 
+/* What the monitor's thread does for somebody, once. */
+typedef struct nrpy_errand {
+    void (*run)(struct nrpy_errand *errand); /* may free it; no lock is held */
+    struct nrpy_errand *next;                /* the monitor's */
+} nrpy_errand;
+
+/* Has an errand run, after those before it. For when there is no thread to be had: nothing is watched meanwhile. */
+void nrpy_monitor_do(nrpy_errand *errand);
+
 /* Has `urgent` called soon. Any thread. */
 void nrpy_monitor_interrupt(void);
 

@@ -60,7 +60,9 @@ static bool grow(nrpy_registry *registry) {
 
 /* The lock is held. */
 static bool insert(nrpy_registry *registry, nrpy_exchange *exchange) {
-    if (atomic_load(&registry->count) >= registry->size && !grow(registry)) {
+    /* Once it is closed a walk may be going on, which goes by the buckets; what comes back to it then was in it before. */
+    bool may_grow = !registry->closed || registry->size == 0;
+    if (atomic_load(&registry->count) >= registry->size && may_grow && !grow(registry)) {
         return false;
     }
     nrpy_exchange **bucket = bucket_of(registry, exchange->sid);
@@ -150,21 +152,31 @@ void nrpy_registry_close(nrpy_registry *registry) {
     pthread_mutex_unlock(&registry->lock);
 }
 
-nrpy_exchange **nrpy_registry_all(nrpy_registry *registry, size_t *count) {
-    nrpy_exchange **all = NULL;
-    size_t found = 0;
-    pthread_mutex_lock(&registry->lock);
-    size_t expected = atomic_load(&registry->count);
-    if (expected > 0) {
-        all = malloc(expected * sizeof(nrpy_exchange *));
-    }
-    for (size_t i = 0; all != NULL && i < registry->size; i++) {
-        for (nrpy_exchange *exchange = registry->buckets[i]; exchange != NULL; exchange = exchange->bucket_next) {
-            nrpy_exchange_retain(exchange);
-            all[found++] = exchange;
+/* The lock is held. The first by address that the walk has not been at. */
+static nrpy_exchange *next_in_bucket(const nrpy_registry *registry, const nrpy_registry_walk *walk) {
+    nrpy_exchange *next = NULL;
+    for (nrpy_exchange *each = registry->buckets[walk->bucket]; each != NULL; each = each->bucket_next) {
+        if ((uintptr_t)each > walk->passed && (next == NULL || (uintptr_t)each < (uintptr_t)next)) {
+            next = each;
         }
     }
+    return next;
+}
+
+nrpy_exchange *nrpy_registry_next(nrpy_registry *registry, nrpy_registry_walk *walk) {
+    nrpy_exchange *next = NULL;
+    pthread_mutex_lock(&registry->lock);
+    while (next == NULL && walk->bucket < registry->size) {
+        next = next_in_bucket(registry, walk);
+        if (next == NULL) {
+            walk->bucket++;
+            walk->passed = 0;
+        }
+    }
+    if (next != NULL) {
+        walk->passed = (uintptr_t)next;
+        nrpy_exchange_retain(next);
+    }
     pthread_mutex_unlock(&registry->lock);
-    *count = found;
-    return all;
+    return next;
 }

@@ -43,7 +43,14 @@ bool nrpy_registry_has_stream(nrpy_registry *registry, uint64_t sid);
 /* Refuses additions from here on. */
 void nrpy_registry_close(nrpy_registry *registry);
 
-/* New references to all, in an array the caller frees; `*count` is their number. NULL and 0: none, or no memory. */
-struct nrpy_exchange **nrpy_registry_all(nrpy_registry *registry, size_t *count);
+/* Where a walk over a closed registry stands. Zeroed: at its beginning. */
+typedef struct nrpy_registry_walk {
+    size_t bucket;
+    uintptr_t passed; /* addresses up to this one are behind it in the bucket */
+} nrpy_registry_walk;
+
+/* A new reference to the next of those that are in it now, or NULL at the end. Takes no memory: whoever closes has to
+ * reach them all. */
+struct nrpy_exchange *nrpy_registry_next(nrpy_registry *registry, nrpy_registry_walk *walk);
 
 #endif /* NRPY_REGISTRY_H */

@@ -29,7 +29,12 @@ bool nrpy_visit_begin(nrpy_visit *visit, nrpy_instance *instance) {
 }
 
 void nrpy_visit_end(nrpy_visit *visit) {
-    nrpy_thread_cached->visits = visit->outer;
+    /* The first, unless the host has fibers: then a visit may end before one that began later on the same thread. */
+    nrpy_visit **link = &nrpy_thread_cached->visits;
+    while (*link != visit) {
+        link = &(*link)->outer;
+    }
+    *link = visit->outer;
     atomic_fetch_sub(&visit->instance->visitors, 1);
 }
 
@@ -86,20 +91,21 @@ void nrpy_post_deliver(nrpy_instance *instance, nrpy_post *post) {
     free(post);
 }
 
-static void post(nrpy_instance *instance, uint64_t sid, NrStatus status, const void *bytes, uint64_t length) {
+static nrpy_post *new_post(uint64_t sid, NrStatus status, const void *bytes, uint64_t length) {
     nrpy_post *made = malloc(sizeof *made + length);
-    if (made == NULL) {
-        /* The call is claimed: it must have an answer, and this one needs no memory of ours. */
-        nrpy_refuse_late(instance, sid, "no memory to keep the reply");
-        return;
+    if (made != NULL) {
+        made->item.kind = NRPY_ITEM_POST;
+        made->sid = sid;
+        made->status = status;
+        made->length = length;
+        if (length > 0) {
+            memcpy(made->bytes, bytes, length);
+        }
     }
-    made->item.kind = NRPY_ITEM_POST;
-    made->sid = sid;
-    made->status = status;
-    made->length = length;
-    if (length > 0) {
-        memcpy(made->bytes, bytes, length);
-    }
+    return made;
+}
+
+static void post(nrpy_instance *instance, nrpy_post *made) {
     if (nrpy_lane_push(&instance->workers, &made->item, false) == NRPY_PUSHED) {
         return;
     }
@@ -118,28 +124,27 @@ static bool claim(nrpy_thread *thread, nrpy_instance *instance, uint64_t sid) {
                                           (word & ~(uint64_t)NRPY_STATE_MASK) | NRPY_TAKEN);
 }
 
-bool nrpy_answer_running(nrpy_instance *instance, uint64_t sid, NrStatus status, const void *bytes, uint64_t length) {
+int nrpy_answer_running(nrpy_instance *instance, uint64_t sid, NrStatus status, const void *bytes, uint64_t length) {
     nrpy_thread *self = nrpy_thread_self();
-    if (self == NULL) {
-        return false;
+    bool may_send = self != NULL && nrpy_may_send(self, instance, sid);
+    nrpy_post *made = self != NULL && !may_send ? new_post(sid, status, bytes, length) : NULL;
+    if (!may_send && made == NULL) {
+        return -1; /* before the call is claimed: whoever claims it owes the answer */
     }
     bool claimed = claim(self, instance, sid); /* most often a handler answers for itself */
     for (nrpy_thread *thread = nrpy_thread_first(); thread != NULL && !claimed; thread = thread->next) {
         claimed = claim(thread, instance, sid);
     }
-    if (!claimed) {
-        return false;
-    }
-    if (!nrpy_may_send(self, instance, sid)) {
-        post(instance, sid, status, bytes, length);
-        return true;
-    }
     nrpy_visit visit;
-    if (nrpy_visit_begin(&visit, instance)) {
+    if (!claimed) {
+        free(made);
+    } else if (made != NULL) {
+        post(instance, made);
+    } else if (nrpy_visit_begin(&visit, instance)) {
         nrpy_host_answer(instance, sid, status, bytes, length);
         nrpy_visit_end(&visit);
     }
-    return true;
+    return claimed;
 }
 
 bool nrpy_is_sid_open(nrpy_instance *instance, uint64_t sid) {

@@ -1,5 +1,6 @@
 #include "runtime.h"
 
+#include "clock.h"
 #include "instance.h"
 #include "module.h"
 #include "monitor.h"
@@ -21,7 +22,8 @@
  * stand behind a Python loop. Only set where the interpreter is ours. */
 #define SWITCH_INTERVAL_S 0.00005
 
-enum { EXIT_WAIT_MS = 400, EXIT_HANDLERS_MS = 300 };
+#define EXIT_WAIT_S 0.4
+enum { EXIT_HANDLERS_MS = 300 };
 
 _Atomic bool nrpy_runtime_dead;
 
@@ -246,13 +248,7 @@ static void on_exit_of_process(void) {
         PyEval_SaveThread();
     }
     nrpy_monitor_interrupt();
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_nsec += EXIT_WAIT_MS * 1000000L;
-    until.tv_sec += until.tv_nsec / 1000000000L;
-    until.tv_nsec %= 1000000000L;
-    while (sem_timedwait(&exit_answered, &until) != 0 && errno == EINTR) {
-    }
+    (void)nrpy_sem_wait_for(&exit_answered, EXIT_WAIT_S);
 }
 
 static int count_images(struct dl_phdr_info *info, size_t size, void *count) {
@@ -303,7 +299,12 @@ static void *run_runtime(void *argument) {
     is_guest = Py_IsInitialized() != 0;
     if (is_guest) {
         home_state = PyThreadState_New(PyInterpreterState_Main());
-        PyEval_RestoreThread(home_state);
+        if (home_state != NULL) {
+            PyEval_RestoreThread(home_state);
+        } else {
+            set_error(args, "no memory for a thread state", NULL);
+            failed = -1;
+        }
     } else {
         failed = start_python(args);
         if (failed == 0) {

@@ -1,5 +1,6 @@
 #include "threads.h"
 
+#include "clock.h"
 #include "owned.h"
 #include "runtime.h"
 
@@ -20,7 +21,7 @@
  */
 enum { RECURSION_UNIT = 3 * 1024, LEAF_STACK = 64 * 1024 };
 enum { LARGE_STACK = 7 * 1024 * 1024, PYTHON_STACK = (1024 - 64) * 1024 };
-enum { OWN_STACK = 8 * 1024 * 1024, LEFTOVER_MAX = 4096, JOIN_TIMEOUT_S = 2 };
+enum { OWN_STACK = 8 * 1024 * 1024, LEFTOVER_MAX = 4096, JOIN_TIMEOUT_S = 2, REST_NS = 1000 * 1000 };
 
 __thread nrpy_thread *nrpy_thread_cached __attribute__((tls_model("initial-exec")));
 
@@ -41,6 +42,9 @@ static void delete_state(PyThreadState *state) {
     /* CPython's key went first: a finalizer that calls PyGILState_Ensure would then make a second state and wait for the
      * GIL that this thread holds. A temporary state takes the place. */
     PyThreadState *temporary = PyThreadState_New(PyInterpreterState_Main());
+    if (temporary == NULL) {
+        return; /* no memory for it: the state stays in the interpreter's list, and nothing refers to it */
+    }
     PyEval_RestoreThread(temporary);
     PyThreadState_Clear(state);
     PyThreadState_Delete(state);
@@ -62,10 +66,7 @@ static void on_thread_end(void *value) {
     }
     nrpy_block_flush(&thread->blocks);
     nrpy_thread_cached = NULL;
-    pthread_mutex_lock(&list_lock);
-    thread->next_free = free_threads;
-    free_threads = thread;
-    pthread_mutex_unlock(&list_lock);
+    nrpy_thread_unreserve(thread);
 }
 
 static _Atomic bool has_membarrier;
@@ -108,7 +109,7 @@ static void find_stack(nrpy_thread *thread) {
     }
 }
 
-nrpy_thread *nrpy_thread_enter(void) {
+nrpy_thread *nrpy_thread_reserve(void) {
     pthread_mutex_lock(&list_lock);
     nrpy_thread *thread = free_threads;
     if (thread != NULL) {
@@ -122,18 +123,43 @@ nrpy_thread *nrpy_thread_enter(void) {
         }
     }
     pthread_mutex_unlock(&list_lock);
-    if (thread == NULL) {
-        return NULL;
+    return thread;
+}
+
+void nrpy_thread_unreserve(nrpy_thread *reserved) {
+    pthread_mutex_lock(&list_lock);
+    reserved->next_free = free_threads;
+    free_threads = reserved;
+    pthread_mutex_unlock(&list_lock);
+}
+
+void nrpy_thread_adopt(nrpy_thread *reserved) {
+    if (nrpy_thread_cached != NULL || pthread_setspecific(key, reserved) != 0) {
+        nrpy_thread_unreserve(reserved);
+        return;
     }
-    find_stack(thread);
-    if (pthread_setspecific(key, thread) != 0) {
-        pthread_mutex_lock(&list_lock);
-        thread->next_free = free_threads;
-        free_threads = thread;
-        pthread_mutex_unlock(&list_lock);
-        return NULL;
+    find_stack(reserved);
+    nrpy_thread_cached = reserved;
+}
+
+nrpy_thread *nrpy_thread_enter(void) {
+    nrpy_thread *thread = nrpy_thread_reserve();
+    if (thread != NULL) {
+        nrpy_thread_adopt(thread);
     }
-    nrpy_thread_cached = thread;
+    return nrpy_thread_cached;
+}
+
+void nrpy_rest_for_memory(void) {
+    struct timespec moment = {.tv_nsec = REST_NS};
+    nanosleep(&moment, NULL);
+}
+
+nrpy_thread *nrpy_thread_insist(void) {
+    nrpy_thread *thread;
+    while ((thread = nrpy_thread_self()) == NULL) {
+        nrpy_rest_for_memory();
+    }
     return thread;
 }
 
@@ -159,7 +185,10 @@ static uintptr_t python_share(const nrpy_thread *thread) {
     return size - size / 4;
 }
 
-bool nrpy_has_python_stack(const nrpy_thread *thread) {
+bool nrpy_has_python_stack(nrpy_thread *thread) {
+    if (thread->stack_high == 0) {
+        find_stack(thread); /* there was no memory, or no descriptor, to find it with */
+    }
     uintptr_t here = (uintptr_t)__builtin_frame_address(0);
     return here >= thread->stack_low + python_share(thread) && here < thread->stack_high &&
            thread->stack_high - thread->stack_low >= PYTHON_STACK;
@@ -196,7 +225,7 @@ bool nrpy_is_attached(const nrpy_thread *thread) {
     return true;
 #else
     /* On 3.11 the current state may be another thread's. */
-    return current == thread->state || current == PyGILState_GetThisThreadState();
+    return (thread != NULL && current == thread->state) || current == PyGILState_GetThisThreadState();
 #endif
 }
 
@@ -310,10 +339,10 @@ bool nrpy_join(pthread_t id) {
 }
 
 bool nrpy_join_within(pthread_t id, double seconds) {
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    int64_t until_ns = until.tv_nsec + (int64_t)(seconds * 1e9);
-    until.tv_sec += until_ns / 1000000000;
-    until.tv_nsec = until_ns % 1000000000;
+    struct timespec until = nrpy_wait_limit(seconds);
+#if NRPY_WAITS_BY_MONOTONIC
+    return pthread_clockjoin_np(id, NULL, NRPY_WAIT_CLOCK, &until) == 0;
+#else
     return pthread_timedjoin_np(id, NULL, &until) == 0;
+#endif
 }

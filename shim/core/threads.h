@@ -83,6 +83,19 @@ void nrpy_threads_make_fence_quick(void);
 /* This thread's struct, or NULL without memory. */
 nrpy_thread *nrpy_thread_enter(void);
 
+/* The same for a thread of ours that calls are counted on: waits until there is memory. */
+nrpy_thread *nrpy_thread_insist(void);
+
+/* A struct for a thread to come, or NULL without memory; and back again where none has come. */
+nrpy_thread *nrpy_thread_reserve(void);
+void nrpy_thread_unreserve(nrpy_thread *reserved);
+
+/* Makes it this thread's, unless that has one. */
+void nrpy_thread_adopt(nrpy_thread *reserved);
+
+/* A moment, before what needed memory is tried again. */
+void nrpy_rest_for_memory(void);
+
 /* Gives a call's memory back, from any thread. */
 void nrpy_thread_give_block(void *memory);
 
@@ -113,7 +126,7 @@ static inline bool nrpy_may_wait_long(const nrpy_thread *thread) {
 }
 
 /* Whether this thread's stack, here, is one of its own (no fiber) and large enough for Python. */
-bool nrpy_has_python_stack(const nrpy_thread *thread);
+bool nrpy_has_python_stack(nrpy_thread *thread);
 
 /* Whether this thread holds the GIL. */
 bool nrpy_is_attached(const nrpy_thread *thread);

@@ -157,6 +157,7 @@ static void guard_leader(void) {
 }
 
 static void *run(void *as_guard) {
+    (void)nrpy_thread_insist(); /* what it sends needs one, and is sent by nobody else */
     pthread_mutex_lock(&lock);
     bool guards = as_guard != NULL;
     for (;;) {

@@ -118,17 +118,29 @@ static bool drain(nrpy_worker *worker, nrpy_thread *thread) {
     return true;
 }
 
+/* A worker that is there is counted on: without memory it tries again. NULL: the pool has ended first. */
+static nrpy_thread *enter(nrpy_pool *pool) {
+    nrpy_thread *thread;
+    while ((thread = nrpy_thread_self()) == NULL && !atomic_load(&pool->stopping)) {
+        nrpy_rest_for_memory();
+    }
+    return thread;
+}
+
 static void *run_worker(void *argument) {
     nrpy_worker *worker = argument;
     nrpy_pool *pool = worker->pool;
-    nrpy_thread *thread = nrpy_thread_self();
+    nrpy_thread *thread = enter(pool);
     atomic_store(&worker->thread, thread);
     nrpy_monitor_arm();
-    while (thread != NULL && !atomic_load(&pool->stopping)) {
+    while (!atomic_load(&pool->stopping)) {
         if (!poll_queue(pool)) {
             park(pool);
         } else if (!drain(worker, thread)) {
-            break;
+            if (!nrpy_is_alive()) {
+                break;
+            }
+            nrpy_rest_for_memory(); /* no memory for a thread state: the calls that wait are this worker's to answer */
         }
     }
     atomic_fetch_sub(&pool->awake, 1);
