@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 C_FILES := $(shell git ls-files -co --exclude-standard '*.c' '*.h')
 PY_FILES := nylon_ring_py tests benchmarks scripts examples setup.py
 
-.PHONY: help setup host demo test conformance check format bench asan tsan memcheck clean
+.PHONY: help setup host demo test conformance check format bench asan tsan memcheck faults clean
 
 help:
 	@echo 'make setup   .venv with the package and all tools; then .venv/bin/nylon-ring works'
@@ -20,6 +20,7 @@ help:
 	@echo 'make tsan    the integration tests with ThreadSanitizer'
 	@echo 'make memcheck  a short scenario under valgrind'
 	@echo 'make soak    mixed load with faults and reloads, every call accounted for (MINUTES=10 SEED= PHASE= REPORT=)'
+	@echo 'make faults  the tests of faults with every site, and not a sample of them (ARGS="-k memory": some)'
 	@echo 'make clean   remove all that these made'
 
 setup:
@@ -70,6 +71,10 @@ MINUTES ?= 10
 soak: setup host
 	@$(BIN)/python -P tests/soak/run.py --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) \
 	  $(if $(PHASE),--phase $(PHASE)) $(if $(REPORT),--report $(REPORT))
+
+# FAULTS_EVERY is how many sites are passed over for each that fails (tests/faults/bench.py).
+faults:
+	@FAULTS_EVERY=1 $(PYTHON) scripts/test.py tests/faults $(ARGS)
 
 clean:
 	rm -rf build .venv .venvs *.egg-info .mypy_cache .ruff_cache .pytest_cache host-harness/rust/target
