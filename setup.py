@@ -1,7 +1,8 @@
 """How the two compiled parts are built: the core, an extension module, and the stub, a plain shared library.
 
 NRPY_WERROR=1 makes warnings errors; NRPY_SANITIZE=address,undefined (or thread) instruments both parts, and
-NRPY_SANITIZE=memcheck builds them for valgrind's.
+NRPY_SANITIZE=memcheck builds them for valgrind's. With CC=clang NRPY_SANITIZE=fuzzer-no-link,address,undefined does so
+for libFuzzer.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ from setuptools.command.build_ext import build_ext
 WARNINGS = ["-Wall", "-Wextra", "-Wshadow", "-Wconversion"]
 COMMON = ["-std=c11", "-O2", "-g", "-fvisibility=hidden", "-fno-strict-aliasing", *WARNINGS]
 # The stub carries exactly one note, the one that build-plugin turns into the payload's segment.
-STUB_COMPILE = ["-fcf-protection=none", "-Wa,-mx86-used-note=no"] if platform.machine() == "x86_64" else []
+IS_CLANG = "clang" in os.environ.get("CC", "")
+X86_NOTE = [] if IS_CLANG else ["-Wa,-mx86-used-note=no"]  # clang's own assembler writes none
+STUB_COMPILE = ["-fcf-protection=none", *X86_NOTE] if platform.machine() == "x86_64" else []
+LTO = [] if IS_CLANG else ["-flto=auto"]  # clang's would need a linker of its own
 STUB_DEBUG = ["-g1"]  # functions and lines: every plugin carries them
 # Without the compiler's start files nothing of it runs when a host loads or unloads it.
 STUB_LINK = ["-nostartfiles", "-Wl,--build-id=none", "-Wl,-z,relro,-z,now", "-Wl,-z,noseparate-code"]
@@ -65,12 +69,12 @@ core = Extension(
     extra_compile_args=[
         *COMMON,
         "-D_GNU_SOURCE",
-        "-flto=auto",
+        *LTO,
         f"-isystem{sysconfig.get_path('include')}",
         *werror,
         *options(),
     ],
-    extra_link_args=["-flto=auto", *options()],
+    extra_link_args=[*LTO, *options()],
 )
 stub = Extension(
     STUB_NAME,

@@ -1,7 +1,8 @@
 """The archive of a plugin's files, and what it may hold: one reader for the importer and for the builder.
 
 An archive is a u32 with the length of its index, the index, and the contents. The index holds three NUL-terminated
-fields for each file: relative posix path, offset from the first content byte, size, the numbers in decimal.
+fields for each file: relative posix path, offset from the first content byte, size, the numbers in decimal. The
+contents stand in the index's order and fill what follows it.
 
 This runs at every plugin start, and imports nothing.
 """
@@ -40,12 +41,17 @@ def read_archive(archive: bytes) -> dict[str, tuple[int, int]]:
     if len(fields) > 3 * MAX_FILES:
         raise ImportError(f"the plugin's archive has {len(fields) // 3} files, at most {MAX_FILES} are taken")
     places = {}
-    room = len(archive) - start
+    end, room = 0, len(archive) - start
     for at in range(0, len(fields), 3):
         offset, size = _number(fields[at + 1]), _number(fields[at + 2])
         if offset + size > room:
             raise ImportError(f"the plugin's archive is truncated: {_REBUILD}")
+        if offset != end:
+            raise ImportError(f"the plugin's archive has files that overlap, or a gap between them: {_REBUILD}")
         places[fields[at]] = (start + offset, size)
+        end += size
+    if end != room:
+        raise ImportError(f"the plugin's archive has more in it than its index says: {_REBUILD}")
     if 3 * len(places) != len(fields):
         raise ImportError(f"the plugin's archive has a file twice: {_REBUILD}")
     try:
@@ -81,6 +87,6 @@ def check_names(paths: dict[str, tuple[int, int]] | set[str]) -> None:
 
 
 def _number(text: str) -> int:
-    if not (text.isascii() and text.isdigit()) or len(text) > _MAX_DIGITS:
+    if not (text.isascii() and text.isdigit()) or len(text) > _MAX_DIGITS or (text[0] == "0" and text != "0"):
         raise ImportError(f"the plugin's archive has a damaged index, {text[:20]!r} is no number: {_REBUILD}")
     return int(text)
