@@ -26,6 +26,9 @@ DUPLEX: Final = 64
 def clock() -> float:
     """The time in seconds that deadlines are kept by: that of `time.monotonic`, unless a test moves it by hand."""
 
+def handler_left() -> None:
+    """End this process if it is a child of fork that was made in the handler which has just been left."""
+
 @final
 class Request:
     """One call as a handler sees it. Fields become Python objects when they are first read.

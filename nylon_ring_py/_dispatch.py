@@ -6,6 +6,7 @@ import threading
 import time
 from concurrent.futures import BrokenExecutor
 
+from nylon_ring_py._core import handler_left
 from nylon_ring_py._pools import Remains, begin, stop_resource_tracker, submit
 from nylon_ring_py._remote import Outcome, RemoteJob
 from nylon_ring_py.errors import HandlerError, describe_exception
@@ -106,7 +107,10 @@ class Job:
         if self._callback.cancelled:
             raise HandlerError(Status.ERR, "the call was cancelled before it began")
         self._context.run(self._callback._enter)
-        return self._context.run(self._handler, self._argument)
+        try:
+            return self._context.run(self._handler, self._argument)
+        finally:
+            handler_left()
 
     def __reduce__(self) -> tuple[type[RemoteJob], tuple[str, object, Address, bytes | None]]:
         files = self._files

@@ -1,4 +1,5 @@
 #include "callback.h"
+#include "forked.h"
 #include "module.h"
 
 #include "reply.h"
@@ -66,7 +67,7 @@ int nrpy_exchange_answer(nrpy_exchange *exchange, PyObject *data, int status) {
         nrpy_exchange_wait_for_room(exchange);
     }
     bool taken = nrpy_exchange_send(exchange, reply.status, reply.bytes, reply.length, may_send);
-    PyEval_RestoreThread(state);
+    nrpy_back_from_host(state);
     nrpy_reply_clear(&reply);
     return taken;
 }

@@ -4,6 +4,7 @@
 #include "clock.h"
 #include "dispatch.h"
 #include "exchange.h"
+#include "forked.h"
 #include "instance.h"
 #include "monitor.h"
 #include "reply.h"
@@ -331,6 +332,7 @@ static void run_shutdown_hooks(const nrpy_closing *run) {
     bool first_loop_stands = instance->loop_count > 0 && is_loop_of_caller(run, &instance->loops[0]);
     PyObject *done =
         PyObject_CallMethod(instance->session, "run_shutdown", "O", first_loop_stands ? Py_True : Py_False);
+    nrpy_author_returned(done);
     if (done == NULL) {
         PyErr_WriteUnraisable(instance->session);
     }
@@ -492,13 +494,13 @@ static int close_detached(nrpy_instance *instance, nrpy_thread *self) {
 }
 
 int nrpy_instance_close(nrpy_instance *instance) {
-    nrpy_thread *thread = nrpy_thread_self();
     if (!nrpy_is_alive()) {
         /* A forked child, or a process that is exiting: Python is not to be entered. */
         atomic_store(&instance->host_gone, true);
         atomic_store(&instance->phase, NRPY_CLOSED);
         return 1;
     }
+    nrpy_thread *thread = nrpy_thread_self(); /* not in a child: whoever held its lock may not be there */
     bool attached = nrpy_is_attached(thread);
     int open = NRPY_OPEN;
     if (!atomic_compare_exchange_strong(&instance->phase, &open, NRPY_CLOSING)) {

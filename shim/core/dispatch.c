@@ -1,6 +1,7 @@
 #include "dispatch.h"
 
 #include "callback.h"
+#include "forked.h"
 #include "host.h"
 #include "module.h"
 #include "request.h"
@@ -39,6 +40,7 @@ PyObject *nrpy_call_handler(PyObject *handler, PyObject *argument, PyObject *cal
     Py_INCREF(handler);
     PyObject *arguments[] = {argument, callback};
     PyObject *result = PyObject_Vectorcall(handler, arguments, callback != NULL ? 2 : 1, NULL);
+    nrpy_author_returned(result);
     Py_DECREF(handler);
     return result;
 }
@@ -97,7 +99,7 @@ static void send_running(nrpy_thread *thread, nrpy_instance *instance, uint64_t 
 bool nrpy_exchange_reply(nrpy_exchange *exchange, nrpy_reply *reply, bool may_send) {
     PyThreadState *state = PyEval_SaveThread();
     bool taken = nrpy_exchange_send(exchange, reply->status, reply->bytes, reply->length, may_send);
-    PyEval_RestoreThread(state);
+    nrpy_back_from_host(state);
     nrpy_reply_clear(reply);
     return taken;
 }
@@ -353,7 +355,7 @@ static NrStatus run_by_worker(nrpy_thread *thread, nrpy_instance *instance, cons
     }
     free(waiter.reply);
     if (state != NULL) {
-        PyEval_RestoreThread(state);
+        nrpy_back_from_host(state);
     }
 done:
     nrpy_visit_end(&visit);
@@ -407,7 +409,7 @@ static NrStatus run_here(nrpy_instance *instance, const nrpy_entry *entry, uint6
     PyThreadState *state = was_attached ? PyEval_SaveThread() : NULL;
     send_running(thread, instance, sid, &reply);
     if (state != NULL) {
-        PyEval_RestoreThread(state);
+        nrpy_back_from_host(state);
         nrpy_reply_clear(&reply);
     } else if (reply.view.obj != NULL) {
         if (nrpy_attach(&attachment, thread)) {

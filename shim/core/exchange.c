@@ -1,6 +1,7 @@
 #include "exchange.h"
 
 #include "clock.h"
+#include "forked.h"
 #include "host.h"
 #include "instance.h"
 #include "pause.h"
@@ -493,6 +494,7 @@ static bool send_by_outbox(nrpy_exchange *exchange, NrStatus status, const void 
 }
 
 bool nrpy_exchange_send(nrpy_exchange *exchange, NrStatus status, const void *bytes, uint64_t length, bool may_send) {
+    nrpy_before_host();
     bool direct = may_send && send_directly(exchange, status, bytes, length);
     if (!direct && !send_by_outbox(exchange, status, bytes, length, may_send)) {
         return false;

@@ -3,6 +3,7 @@
 #include "clock.h"
 #include "dispatch.h"
 #include "exchange.h"
+#include "forked.h"
 #include "instance_object.h"
 #include "module.h"
 #include "reply.h"
@@ -135,6 +136,9 @@ void nrpy_instance_abandon_all(void) {
      * was closed already. */
     for (nrpy_instance *instance = open_instances; instance != NULL; instance = instance->next) {
         atomic_store(&instance->phase, NRPY_CLOSING);
+        if (nrpy_is_forked()) {
+            atomic_store(&instance->host_gone, true);
+        }
     }
 }
 
@@ -327,6 +331,7 @@ static int start_session(nrpy_instance *instance, const nrpy_open_args *args, co
                                 : session_from_archive(instance, module, args);
     }
     Py_XDECREF(module);
+    nrpy_author_returned(instance->session);
     if (instance->session == NULL || read_session(instance) != 0) {
         return -1;
     }
@@ -342,6 +347,7 @@ static int start_session(nrpy_instance *instance, const nrpy_open_args *args, co
         }
     }
     PyObject *done = PyObject_CallMethod(instance->session, "run_init", NULL);
+    nrpy_author_returned(done);
     Py_XDECREF(done);
     return done != NULL ? 0 : -1;
 }

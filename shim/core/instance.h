@@ -85,7 +85,8 @@ void nrpy_closing_free(struct nrpy_closing *unused);
 /* Closes every open instance: the interpreter is about to be finalized by its owner. Must not hold the GIL. */
 void nrpy_instance_close_all(void);
 
-/* Marks every instance closed without touching anything else: in a forked child, or while the process exits. */
+/* Marks every instance closed without touching anything else: while the process exits; or in a forked child, and there
+ * its host gone, too. */
 void nrpy_instance_abandon_all(void);
 
 /* Drops all Python objects of the instance. Needs the GIL; leaves no exception set. */

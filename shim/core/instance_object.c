@@ -2,6 +2,7 @@
 
 #include "callback.h"
 #include "exchange.h"
+#include "forked.h"
 #include "instance.h"
 #include "module.h"
 #include "reply.h"
@@ -49,7 +50,7 @@ static int answer_running(nrpy_instance *instance, uint64_t sid, PyObject *data,
     }
     PyThreadState *state = PyEval_SaveThread();
     int answered = nrpy_answer_running(instance, sid, reply.status, reply.bytes, reply.length);
-    PyEval_RestoreThread(state);
+    nrpy_back_from_host(state);
     nrpy_reply_clear(&reply);
     if (answered < 0) {
         PyErr_NoMemory();
@@ -132,7 +133,7 @@ static PyObject *state_set(PyObject *object, PyObject *args) {
         answer = instance->state_ext->set_state(instance->host.ctx, sid, name, bytes);
         nrpy_visit_end(&visit);
     }
-    PyEval_RestoreThread(state);
+    nrpy_back_from_host(state);
     if (!visiting) {
         host_gone();
     } else if (answer.len != 0) {
@@ -183,7 +184,7 @@ static PyObject *state_get(PyObject *object, PyObject *args) {
         NrStr name = {.ptr = (const uint8_t *)key, .len = (uint32_t)key_length};
         PyThreadState *state = PyEval_SaveThread();
         bool there = copy_host_state(instance, sid, name, &copy, &length, &no_memory);
-        PyEval_RestoreThread(state);
+        nrpy_back_from_host(state);
         if (!there) {
             return host_gone();
         }

@@ -1,6 +1,7 @@
 #include "loop.h"
 
 #include "dispatch.h"
+#include "forked.h"
 #include "instance.h"
 #include "loop_watch.h"
 #include "module.h"
@@ -113,6 +114,7 @@ static nrpy_loop *loop_in(PyObject *feed);
 static PyObject *feed_drain(PyObject *feed, PyObject *ignored) {
     (void)ignored;
     nrpy_loop *loop = loop_in(feed);
+    nrpy_author_returned(Py_None); /* a child has the descriptor too, and must not read it */
     acknowledge(loop);
     if (loop->event_loop == NULL) {
         Py_RETURN_NONE;

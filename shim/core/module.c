@@ -6,6 +6,7 @@
 #include "dispatch.h"
 #include "entries.h"
 #include "fake_host.h"
+#include "forked.h"
 #include "instance.h"
 #include "instance_object.h"
 #include "loop.h"
@@ -157,6 +158,7 @@ static PyObject *clock_seconds(PyObject *self, PyObject *ignored) {
 
 static PyMethodDef functions[] = {
     {"current_call", nrpy_current_call, METH_NOARGS, "current_call() -> Call: the call this thread or task works for."},
+    {"handler_left", nrpy_handler_left, METH_NOARGS, "handler_left(): ends a child of fork that a handler has left."},
     {"clock", clock_seconds, METH_NOARGS, "clock() -> float: the time in seconds that deadlines are kept by."},
     {NULL, NULL, 0, NULL},
 };

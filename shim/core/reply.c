@@ -1,6 +1,7 @@
 #include "reply.h"
 
 #include "exchange.h"
+#include "forked.h"
 #include "host.h"
 #include "module.h"
 #include "owned.h"
@@ -125,6 +126,7 @@ static bool claim(nrpy_thread *thread, nrpy_instance *instance, uint64_t sid) {
 }
 
 int nrpy_answer_running(nrpy_instance *instance, uint64_t sid, NrStatus status, const void *bytes, uint64_t length) {
+    nrpy_before_host();
     nrpy_thread *self = nrpy_thread_self();
     bool may_send = self != NULL && nrpy_may_send(self, instance, sid);
     nrpy_post *made = self != NULL && !may_send ? new_post(sid, status, bytes, length) : NULL;

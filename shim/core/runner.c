@@ -2,6 +2,7 @@
 
 #include "callback.h"
 #include "dispatch.h"
+#include "forked.h"
 #include "inbox.h"
 #include "loop_watch.h"
 #include "module.h"
@@ -101,6 +102,7 @@ static PySendResult runner_am_send(PyObject *object, PyObject *value, PyObject *
     PyObject *sent;
     PySendResult how = PyIter_Send(coroutine, value, &sent);
     Py_DECREF(coroutine);
+    nrpy_author_returned(how != PYGEN_ERROR ? sent : NULL);
     step_ends(self);
     if (how == PYGEN_NEXT) {
         *result = sent;
@@ -144,6 +146,7 @@ static PyObject *runner_throw(PyObject *object, PyObject *args) {
     Py_INCREF(object);
     step_begins(self);
     PyObject *value = PyObject_Call(method, args, NULL);
+    nrpy_author_returned(value);
     step_ends(self);
     Py_DECREF(method);
     if (value == NULL) {

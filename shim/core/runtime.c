@@ -1,6 +1,7 @@
 #include "runtime.h"
 
 #include "clock.h"
+#include "forked.h"
 #include "instance.h"
 #include "module.h"
 #include "monitor.h"
@@ -271,6 +272,7 @@ void nrpy_runtime_be_first_at_exit(void) {
 
 /* The child has one thread, and locks as they were: everything is refused there. */
 static void on_fork_in_child(void) {
+    atomic_store(&nrpy_forked, true);
     atomic_store(&nrpy_runtime_dead, true);
     nrpy_instance_abandon_all();
 }

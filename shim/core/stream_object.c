@@ -2,6 +2,7 @@
 
 #include "callback.h"
 #include "dispatch.h"
+#include "forked.h"
 #include "inbox.h"
 #include "instance.h"
 #include "module.h"
@@ -162,7 +163,7 @@ int nrpy_stream_try_send(nrpy_stream *stream, PyObject *data) {
     }
     PyThreadState *state = PyEval_SaveThread();
     bool taken = nrpy_exchange_send(stream->exchange, reply.status, reply.bytes, reply.length, true);
-    PyEval_RestoreThread(state);
+    nrpy_back_from_host(state);
     nrpy_reply_clear(&reply);
     if (!taken) {
         set_ended(stream->exchange);

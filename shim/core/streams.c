@@ -1,6 +1,7 @@
 #include "streams.h"
 
 #include "dispatch.h"
+#include "forked.h"
 #include "host.h"
 #include "inbox.h"
 #include "views.h"
@@ -32,6 +33,7 @@ static void send_exception(nrpy_exchange *exchange, const nrpy_source *source) {
 /* Runs the generator's finally blocks. Returns whether they went well; the failure was sent otherwise. */
 static bool close_generator(nrpy_exchange *exchange, const nrpy_source *source, PyObject *generator) {
     PyObject *closed = PyObject_CallMethod(generator, "close", NULL);
+    nrpy_author_returned(closed);
     if (closed == NULL) {
         send_exception(exchange, source);
         return false;
@@ -69,6 +71,7 @@ static void make_frames(nrpy_exchange *exchange, PyObject *generator) {
         }
         PyObject *value;
         PySendResult result = PyIter_Send(generator, Py_None, &value);
+        nrpy_author_returned(result != PYGEN_ERROR ? value : NULL);
         if (result == PYGEN_NEXT) {
             if (!send_frame(exchange, &source, generator, value)) {
                 return;

@@ -1,6 +1,7 @@
 #include "threads.h"
 
 #include "clock.h"
+#include "forked.h"
 #include "owned.h"
 #include "runtime.h"
 
@@ -53,6 +54,9 @@ static void delete_state(PyThreadState *state) {
 }
 
 static void on_thread_end(void *value) {
+    if (nrpy_is_forked()) {
+        return; /* whoever held our locks may not be in the child */
+    }
     nrpy_thread *thread = value;
     if (thread->state != NULL && nrpy_is_alive()) {
         PyThreadState *state = thread->state;

@@ -2,6 +2,7 @@
 
 #include "clock.h"
 #include "counters.h"
+#include "forked.h"
 #include "threads.h"
 
 #include <errno.h>
@@ -119,6 +120,7 @@ static void fire_first(void) {
     }
     pthread_mutex_unlock(&lock);
     due->fire(due);
+    nrpy_before_host(); /* where the host has forked inside a send */
     pthread_mutex_lock(&lock);
 }
 

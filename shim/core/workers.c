@@ -1,6 +1,7 @@
 #include "workers.h"
 
 #include "dispatch.h"
+#include "forked.h"
 #include "instance.h"
 #include "monitor.h"
 #include "owned.h"
@@ -90,7 +91,7 @@ static void park(nrpy_pool *pool) {
 
 void nrpy_worker_reattach(nrpy_thread *thread, PyThreadState *state) {
     atomic_store_explicit(&thread->waits_for_gil, true, memory_order_relaxed);
-    PyEval_RestoreThread(state);
+    nrpy_back_from_host(state);
     atomic_store_explicit(&thread->waits_for_gil, false, memory_order_relaxed);
 }
 
