@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +16,6 @@ CORPUS = FUZZ / "corpus"
 SANITIZERS = "address,undefined"
 WARNINGS = ["-Wall", "-Wextra", "-Wshadow", "-Wconversion", "-Werror"]
 COMMON = ["-std=c11", "-D_GNU_SOURCE=", "-O1", "-g", *WARNINGS, "-pthread", "-rdynamic"]
-HOST = ["loader", "front_v1", "front_v2", "table", "calls", "arrivals", "leases", "results", "results_v1", "results_v2",
-        "state", "ext", "ledger", "ledger_report"]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,7 @@ class Target:
     Attributes:
         name: of its corpus.
         sources: beside guard.c.
-        plugins: whether it loads plugins built from plugin.py.
+        plugins: whether it loads plugins built from plugin.py, and is linked with the C host's library.
         max_length: bytes of an input.
     """
 
@@ -38,7 +37,7 @@ class Target:
 
 VTABLE = Target(
     "vtable",
-    (*(FUZZ / f"vtable{part}.c" for part in ("", "_model", "_ops", "_request")), *(HARNESS / f"{n}.c" for n in HOST)),
+    tuple(FUZZ / f"vtable{part}.c" for part in ("", "_model", "_ops", "_request")),
     plugins=True,
     max_length=1024,
 )
@@ -48,13 +47,14 @@ PAYLOAD = Target(
 TARGETS = (PAYLOAD, VTABLE)
 
 
-def compile_target(target: Target, out: Path, compiler: str, *flags: str | Path) -> Path:
+def compile_target(target: Target, out: Path, compiler: str, library: Path, *flags: str | Path) -> Path:
     """Compiles a target.
 
     Args:
         target: which.
         out: the program to write.
         compiler: cc or clang.
+        library: libnrhost.a, built alike.
         flags: more of them, and replay.c where libFuzzer brings no main().
 
     Returns:
@@ -64,14 +64,15 @@ def compile_target(target: Target, out: Path, compiler: str, *flags: str | Path)
         CalledProcessError: it does not compile; the compiler has said why.
     """
     includes = [f"-I{HARNESS}", f"-I{ROOT / 'shim/abi'}"]
-    sources = [*target.sources, FUZZ / "guard.c"]
+    sources = [*target.sources, FUZZ / "guard.c", *([library] if target.plugins else [])]
     subprocess.run([compiler, *COMMON, *includes, *flags, *sources, "-o", out, "-ldl"], check=True)
     return out
 
 
-def compile_replay(target: Target, folder: Path, *flags: str) -> Path:
-    """Compiles a target as a program that runs the files of its command line."""
-    return compile_target(target, folder / f"{target.name}_replay", "cc", *flags, FUZZ / "replay.c")
+def compile_replay(target: Target, folder: Path) -> Path:
+    """Compiles a target as a program that runs the files of its command line, with the tests' host's library."""
+    library = Path(os.environ.get("NRHOST", ROOT / "build/c/nrhost")).parent / "libnrhost.a"
+    return compile_target(target, folder / f"{target.name}_replay", "cc", library, FUZZ / "replay.c")
 
 
 def inputs_of(target: Target) -> list[Path]:

@@ -53,6 +53,7 @@ typedef struct session {
 /* A call whose reply has not been looked at. */
 typedef struct held {
     nrhost_call *call;
+    const instance *of;
     const entry *entry;
     bool ends;         /* by itself, and the host knows its replies from others' */
     uint8_t *expected; /* owned; NULL: anything may come */
@@ -115,7 +116,8 @@ void check_ledger(const instance *of);
 /* Runs the actor's operations to the end of its input. */
 void run_actor(actor *a);
 
-/* Takes what has come. `must_end`: and waits for the end. Returns whether that was met. */
+/* Takes what has come. `must_end`: and waits for the end, which a shutdown may take from a stream whose host has no room
+ * for it. Returns whether that was met. */
 bool drain(const held *h, bool must_end);
 void let_go(held *h);
 

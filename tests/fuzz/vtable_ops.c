@@ -4,18 +4,22 @@
 #include <string.h>
 
 bool drain(const held *h, bool must_end) {
-    for (;;) {
+    for (int tries = 0;;) {
+        int seen = atomic_load(&h->of->phase);
         nrhost_frame frame;
-        nrhost_outcome outcome = nrhost_call_next(h->call, must_end ? LIMIT_S : 0, &frame);
+        nrhost_outcome outcome = nrhost_call_next(h->call, must_end && seen != ENDED ? 1 : 0, &frame);
         if (outcome == NRHOST_ENDED) {
             return true;
         }
-        if (outcome == NRHOST_TIMEOUT) {
-            DEMAND(!must_end, "%s: no terminal reply in %d s", h->entry->name, (int)LIMIT_S);
+        if (outcome == NRHOST_FRAME) {
+            check_reply(h->entry, &frame, h->expected, h->expected_size);
+            nrhost_frame_free(&frame);
+            continue;
+        }
+        if (!must_end || (seen == ENDED && h->entry->stream && h->of->abi == NRHOST_V2)) {
             return false;
         }
-        check_reply(h->entry, &frame, h->expected, h->expected_size);
-        nrhost_frame_free(&frame);
+        DEMAND(seen != ENDED && ++tries < LIMIT_S, "%s: no terminal reply in %d s", h->entry->name, tries);
     }
 }
 
@@ -59,6 +63,7 @@ static void op_submit(actor *a) {
     }
     a->held[a->held_count++] = (held){
         .call = call,
+        .of = of,
         .entry = r.entry,
         .ends = r.entry->ends && !r.shares_sid,
         .expected = r.expected,
