@@ -104,6 +104,7 @@ def run(host: Path, plugin: Path, entry: str, count: int, how: str, code: int) -
 EVENT_LOOPS = pytest.mark.parametrize("event_loop", ["asyncio", "uvloop"])
 
 
+@pytest.mark.long
 @EVENT_LOOPS
 @pytest.mark.parametrize("entry", ENTRIES)
 def test_the_process_exits_with_loops_at_work(

@@ -97,6 +97,7 @@ def environment(event_loop: str, loops: int = 1) -> dict[str, object]:
     }
 
 
+@pytest.mark.long
 @LOOPS
 @pytest.mark.parametrize("entry", ["echo", "leaves_work"])
 def test_many_loads_in_one_process(
@@ -107,6 +108,7 @@ def test_many_loads_in_one_process(
     check_flat(host, lambda: host.cycle(plugin, n=ROUNDS, entry=entry, body=b"x"), keeps_fds=LOOP_FDS[event_loop])
 
 
+@pytest.mark.long
 @LOOPS
 def test_many_loads_with_streams_open(start_host: StartHost, plugin: Path, event_loop: str, loops: int) -> None:
     host = start_host(**environment(event_loop, loops))

@@ -14,6 +14,8 @@ import pytest
 from conftest import CORE_THREADS, ROOT, BuildPlugin, StartHost
 from nrhost import NrHost, Status
 
+pytestmark = pytest.mark.long
+
 SOURCE = """
     import os
     from distributed import Client

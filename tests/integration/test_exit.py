@@ -137,6 +137,7 @@ def run(host: Path, plugin: Path, entry: str, count: int, how: str, code: int) -
     return done.returncode, done.stderr
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("entry", ["idle", "python", "swallows", "waits", "hashlib", "late_import", "zlib", "numpy"])
 def test_the_process_exits_with_handlers_at_work(ending_host: Path, busy: Path, build: BuildPlugin, entry: str) -> None:
     if entry == "numpy":

@@ -64,6 +64,7 @@ def host(large: Path, start_host: StartHost) -> NrHost:
     return host
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("size", [0, 1, 64 << 10, 64 * MIB])
 def test_bodies_both_ways(host: NrHost, size: int) -> None:
     crc = pattern_crc32(size)
@@ -80,6 +81,7 @@ def test_bodies_both_ways(host: NrHost, size: int) -> None:
     assert host.wait(sid).ended
 
 
+@pytest.mark.long
 def test_memory_goes_back(host: NrHost) -> None:
     """On the worker, on a host thread that lives on, and in what a stream had in its queues."""
 

@@ -186,6 +186,7 @@ def test_all_kinds_at_once(start_host: StartHost, mixed: Path, abi: Abi) -> None
     assert all(entry["latency"]["count"] for entry in found["entries"].values())
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("abi", ["v1", "v2"])
 def test_memory_is_flat(start_host: StartHost, mixed: Path, abi: Abi) -> None:
     host = start_host()

@@ -218,10 +218,11 @@ def test_a_thread_that_never_ends(start_host: StartHost, pools: Path, fifos: tup
     fifos[1].write_text("")
 
 
+@pytest.mark.long
 def test_many_loads_leave_nothing(start_host: StartHost, pools: Path) -> None:
     host = start_host()
     left = []
-    for _ in range(100):
+    for _ in range(60):
         assert host.load(pools) == Status.OK
         assert host.call("raw", door="raw", body=b"ab").reply.data == b"ba"
         assert host.call("local").reply.status == Status.OK

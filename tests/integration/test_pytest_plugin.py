@@ -8,6 +8,8 @@ import pytest
 
 pytest_plugins = ["pytester"]
 
+pytestmark = pytest.mark.long
+
 ORDERS = """
     import threading
     from nylon_ring_py import Plugin

@@ -134,6 +134,7 @@ def states(host: NrHost) -> int:
     return int(host.call("states").reply.text)
 
 
+@pytest.mark.long
 def test_a_million_calls_from_threads_that_come_and_go(host: NrHost) -> None:
     calls = 50_000 if is_sanitized("asan") or is_sanitized("tsan") else 1_000_000
     before = states(host)
