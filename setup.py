@@ -23,7 +23,7 @@ X86_NOTE = [] if IS_CLANG else ["-Wa,-mx86-used-note=no"]  # clang's own assembl
 STUB_COMPILE = ["-fcf-protection=none", *X86_NOTE] if platform.machine() == "x86_64" else []
 LTO = [] if IS_CLANG else ["-flto=auto"]  # clang's would need a linker of its own
 STUB_DEBUG = ["-g1"]  # functions and lines: every plugin carries them
-# Without the compiler's start files nothing of it runs when a host loads or unloads it.
+# Without the compiler's start files nothing of it runs when a host loads it.
 STUB_LINK = ["-nostartfiles", "-Wl,--build-id=none", "-Wl,-z,relro,-z,now", "-Wl,-z,noseparate-code"]
 STUB_NAME = "nylon_ring_py._shim.plugin_shim"
 

@@ -19,7 +19,7 @@
 
 /* Stub and core work together when the majors are equal and the core's minor is not below the stub's. */
 #define NRPY_CORE_MAJOR 2u
-#define NRPY_CORE_MINOR 2u
+#define NRPY_CORE_MINOR 3u
 
 /* The variable that names the public keys of those whose plugins are taken: stub and core both look. */
 #define NRPY_TRUSTED_KEYS "NYLON_RING_TRUSTED_KEYS"
@@ -75,6 +75,10 @@ typedef struct nrpy_core_table {
     /* Ends the instance. Returns 1 when a host thread is still inside a handler that did not end in time: the caller's
      * code must stay mapped. */
     int (*close)(nrpy_instance *instance);
+
+    /* The caller's code is being unmapped without a close: nothing reaches the host from here on, and the instance ends
+     * by itself. */
+    void (*abandon)(nrpy_instance *instance);
 } nrpy_core_table;
 
 #endif /* NRPY_CORE_TABLE_H */

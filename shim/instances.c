@@ -217,3 +217,13 @@ void nrpy_slot_stop(nrpy_slot *slot) {
         atomic_compare_exchange_strong(&slot->state, &state, NRPY_SLOT_ENDED);
     }
 }
+
+void nrpy_slots_abandon(nrpy_slot_table *table) {
+    for (unsigned i = 0; i < table->count; i++) {
+        nrpy_slot *slot = &table->places[i].slot;
+        int state = NRPY_SLOT_OPEN;
+        if (atomic_compare_exchange_strong(&slot->state, &state, NRPY_SLOT_ENDED)) {
+            slot->core->abandon(atomic_load(&slot->instance));
+        }
+    }
+}

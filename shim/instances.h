@@ -65,6 +65,9 @@ NrStatus nrpy_slot_start(nrpy_slot *slot, const nrpy_host *host);
 /* The ABI's shutdown. Nothing where the slot is not open. */
 void nrpy_slot_stop(nrpy_slot *slot);
 
+/* The file is being unmapped: what is still open ends without its host. */
+void nrpy_slots_abandon(nrpy_slot_table *table);
+
 /* Says on stderr that all slots are in use: what init of such an info does before it answers Err. */
 void nrpy_say_full(unsigned count);
 

@@ -125,3 +125,7 @@ const NrPluginInfo *nrpy_v1_get_plugin(void) {
     own->info.vtable = choose_layout(own->is_raw);
     return &own->info;
 }
+
+void nrpy_v1_leave(void) {
+    nrpy_slots_abandon(&table);
+}

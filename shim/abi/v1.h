@@ -21,4 +21,7 @@ extern const NrPluginVTableRaw nrpy_v1_raw_layout __attribute__((visibility("hid
 /* What the export answers. */
 const NrPluginInfo *nrpy_v1_get_plugin(void);
 
+/* Before this file is unmapped. */
+void nrpy_v1_leave(void);
+
 #endif /* NRPY_ABI_V1_H */

@@ -154,3 +154,7 @@ const NrPluginInfo *nrpy_v2_get_plugin(void) {
     own->info.vtable = &functions[(nrpy_slot_place *)(void *)own - places];
     return &own->info;
 }
+
+void nrpy_v2_leave(void) {
+    nrpy_slots_abandon(&table);
+}

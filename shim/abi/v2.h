@@ -9,4 +9,7 @@
 /* What the export answers. */
 const NrPluginInfo *nrpy_v2_get_plugin(void);
 
+/* Before this file is unmapped. */
+void nrpy_v2_leave(void);
+
 #endif /* NRPY_ABI_V2_H */

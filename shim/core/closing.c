@@ -22,6 +22,9 @@
  * until the plugin's modules are gone. */
 enum { LOOP_END_S = 2, UNLOAD_S = 5 };
 
+/* How long an unmapping waits for sends in progress: the dynamic loader's lock is held meanwhile. */
+enum { ABANDON_S = 1 };
+
 static const char shutting_down[] = "the plugin is shutting down";
 
 /* One run of close. Lives on the heap, from open on, so that an end needs no memory: a Python part that does not come
@@ -515,4 +518,39 @@ int nrpy_instance_close(nrpy_instance *instance) {
         PyEval_RestoreThread(state);
     }
     return must_stay;
+}
+
+/* ---- without a shutdown ---- */
+
+static void *run_abandoned(void *argument) {
+    nrpy_instance *instance = argument;
+    (void)nrpy_instance_close(instance); /* nobody is left whose code would have to stay */
+    nrpy_instance_release(instance);
+    return NULL;
+}
+
+void nrpy_instance_abandon(nrpy_instance *instance) {
+    if (!nrpy_is_alive() || !nrpy_is_open(instance)) {
+        return;
+    }
+    fprintf(
+        stderr,
+        "nylon-ring: plugin '%s': this host has let the plugin's file go without shutdown: nothing is sent to it any "
+        "more. Call shutdown before dlclose\n",
+        instance->name);
+    atomic_store(&instance->host_gone, true);
+    nrpy_thread *self = nrpy_thread_self();
+    nrpy_closing sends = {.instance = instance, .caller = self, .caller_visits = count_visits(self, instance)};
+    double until = now_s() + ABANDON_S;
+    long interval_ns = 20000;
+    while (any_send(&sends) && now_s() < until) {
+        rest(&interval_ns);
+    }
+    pthread_t id;
+    nrpy_instance_retain(instance);
+    if (nrpy_spawn(&id, run_abandoned, instance) != 0) {
+        nrpy_instance_release(instance); /* it stays as it is, and harms nobody */
+        return;
+    }
+    pthread_detach(id);
 }

@@ -78,6 +78,10 @@ typedef struct nrpy_local {
 NrStatus nrpy_instance_open_local(const nrpy_open_args *args, nrpy_local *local, nrpy_instance **out);
 int nrpy_instance_close(nrpy_instance *instance);
 
+/* For a host that unmaps the plugin's file without a shutdown: it hears nothing more, and the instance is closed on a
+ * thread of ours. */
+void nrpy_instance_abandon(nrpy_instance *instance);
+
 /* The memory that a close needs, or NULL. */
 struct nrpy_closing *nrpy_closing_new(void);
 void nrpy_closing_free(struct nrpy_closing *unused);

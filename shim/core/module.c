@@ -42,6 +42,7 @@ __attribute__((visibility("default"))) nrpy_core_table nrpy_core_table_ = {
     .stream_data = nrpy_stream_data,
     .stream_close = nrpy_stream_close,
     .close = nrpy_instance_close,
+    .abandon = nrpy_instance_abandon,
 };
 
 __attribute__((constructor)) static void note_own_path(void) {

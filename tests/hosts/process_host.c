@@ -11,12 +11,14 @@
  *   fork:HOW         forks; the child does HOW, and this process waits for it
  *   in_send:HOW      the next send_result forks, and waits; sent: waits until it has
  *   shutdown, dlclose
+ *   threads:N        waits until this process has no more threads than that
  *   end:HOW:CODE     return, exit, _exit, quick_exit, abort, pthread_exit
- * What a child does: exit, _exit, exec (which lists its descriptors), call (asks the plugin, shuts it down, exits), fork
+ * What a child does: exit, _exit, dlclose (and exits), exec (which lists its descriptors), call (asks the plugin, shuts it down, exits), fork
  * (forks again, and that child calls), return (goes on).
  *
  * Each thing that happens is a line on stdout, those in other processes than the first with "child" in front.
  */
+#include <dirent.h>
 #include <dlfcn.h>
 #include <pthread.h>
 #include <signal.h>
@@ -101,6 +103,8 @@ static void be_child(const char *how) {
         say("handle %u", handle("begun"));
         functions->shutdown(plugin->plugin_ctx);
         exit(5);
+    } else if (strcmp(how, "dlclose") == 0) {
+        exit(dlclose(file) == 0 ? 5 : 6);
     } else if (strcmp(how, "exit") == 0) {
         exit(5);
     }
@@ -186,6 +190,16 @@ static void end(const char *how, int code) {
     exit(code);
 }
 
+static unsigned count_threads(void) {
+    unsigned count = 0;
+    DIR *tasks = opendir("/proc/self/task");
+    for (struct dirent *task = readdir(tasks); task != NULL; task = readdir(tasks)) {
+        count += task->d_name[0] != '.';
+    }
+    closedir(tasks);
+    return count;
+}
+
 static void do_step(const char *step, char *argument) {
     if (strcmp(step, "load") == 0) {
         load();
@@ -216,6 +230,10 @@ static void do_step(const char *step, char *argument) {
         say("shut down");
     } else if (strcmp(step, "dlclose") == 0) {
         say("dlclose %d", dlclose(file));
+    } else if (strcmp(step, "threads") == 0) {
+        while (count_threads() > (unsigned)atol(argument)) {
+            pause_ms(1);
+        }
     } else if (strcmp(step, "end") == 0) {
         char *code = strchr(argument, ':');
         *code = '\0';
