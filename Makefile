@@ -21,6 +21,7 @@ help:
 	@echo 'make memcheck  a short scenario under valgrind'
 	@echo 'make soak    mixed load with faults and reloads, every call accounted for (MINUTES=10 SEED= PHASE= REPORT=)'
 	@echo 'make faults  the tests of faults with every site, and not a sample of them (ARGS="-k memory": some)'
+	@echo 'make overload  ten times what Python can serve: memory, refusals and latency stay as they are (MINUTES=10)'
 	@echo 'make clean   remove all that these made'
 
 setup:
@@ -67,7 +68,7 @@ memcheck:
 
 MINUTES ?= 10
 
-.PHONY: soak
+.PHONY: soak overload
 soak: setup host
 	@$(BIN)/python -P tests/soak/run.py --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) \
 	  $(if $(PHASE),--phase $(PHASE)) $(if $(REPORT),--report $(REPORT))
@@ -75,6 +76,9 @@ soak: setup host
 # FAULTS_EVERY is how many sites are passed over for each that fails (tests/faults/bench.py).
 faults:
 	@FAULTS_EVERY=1 $(PYTHON) scripts/test.py tests/faults $(ARGS)
+
+overload: setup host
+	@$(BIN)/python -P tests/soak/overload.py --minutes $(MINUTES) $(if $(REPORT),--report $(REPORT))
 
 clean:
 	rm -rf build .venv .venvs *.egg-info .mypy_cache .ruff_cache .pytest_cache host-harness/rust/target

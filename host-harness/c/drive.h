@@ -102,6 +102,7 @@ typedef struct echo_call {
     bool may_fail;          /* Err is right as well */
     uint64_t take;     /* not 0: the stream gives the body for ever, and its receiver is dropped after so many frames */
     unsigned pause_us; /* before each frame is taken */
+    double timeout_s;  /* for each frame; 0: the usual */
 } echo_call;
 
 typedef struct echo_result {

@@ -64,7 +64,8 @@ static nrhost_outcome take(exchange *e) {
     if (e->what->pause_us > 0) {
         nanosleep(&(struct timespec){.tv_nsec = (long)e->what->pause_us * 1000}, NULL);
     }
-    nrhost_outcome outcome = nrhost_call_next(e->call, DRIVE_TIMEOUT_S, &frame);
+    double timeout_s = e->what->timeout_s > 0 ? e->what->timeout_s : DRIVE_TIMEOUT_S;
+    nrhost_outcome outcome = nrhost_call_next(e->call, timeout_s, &frame);
     if (outcome == NRHOST_FRAME) {
         e->frames++;
         e->wrong = !is_right(e, &frame) || e->wrong;

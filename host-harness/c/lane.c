@@ -170,6 +170,7 @@ static void read_lane(lane *l, const command *c) {
     l->window = (size_t)command_u64(c, "window", 1);
     l->batch = command_u64(c, "batch", BATCH);
     l->life = command_u64(c, "life", 0);
+    l->timeout_s = command_seconds(c, "timeout", DRIVE_TIMEOUT_S);
     l->rate = command_seconds(c, "rate", 0);
     pthread_mutex_init(&l->lock, NULL);
 }
@@ -177,7 +178,7 @@ static void read_lane(lane *l, const command *c) {
 /*
  * lane entry= [name=] [plugin=] [kind=unary|stream|duplex|fire] [door=handle|raw|fast|id|fast_id] [metadata=1]
  *      [threads=1] [window=1] [batch=256] [life=CALLS] [rate=PER_SECOND] [body_size=64] [pieces=8] [json=1]
- *      [may_fail=1] [may_refuse=1] [take=FRAMES] [pause_us=] [bad=1]
+ *      [may_fail=1] [may_refuse=1] [take=FRAMES] [pause_us=] [bad=1] [timeout=SECONDS]
  */
 void verb_lane(const command *c, json *out) {
     plugin_slot *slot = plugin_find(c, out);

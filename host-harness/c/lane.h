@@ -64,10 +64,11 @@ struct lane {
     uint64_t pieces, take;
     unsigned pause_us;
     size_t body_len;
-    size_t window;  /* calls a member has in the air at once */
-    uint64_t batch; /* calls for which the plugin is held at once */
-    uint64_t life;  /* calls of a thread before another takes its place; 0: no end */
-    double rate;    /* calls a second of each member; 0: as fast as they are answered */
+    size_t window;    /* calls a member has in the air at once */
+    uint64_t batch;   /* calls for which the plugin is held at once */
+    uint64_t life;    /* calls of a thread before another takes its place; 0: no end */
+    double timeout_s; /* after which a reply counts as lost */
+    double rate;      /* calls a second of each member; 0: as fast as they are answered */
     atomic_bool over;
     pthread_mutex_t lock;
     size_t started;

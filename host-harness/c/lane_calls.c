@@ -37,7 +37,7 @@ static void exchange(lane_member *m, const plugin_slot *slot, echo_call *what, u
         trouble("lane %s: call %llx got another answer than its own", l->name, (unsigned long long)number);
     } else if (!r.replied && !r.dropped) {
         trouble("lane %s: call %llx was accepted and not answered in %.0f s", l->name, (unsigned long long)number,
-                DRIVE_TIMEOUT_S);
+                l->timeout_s);
     }
 }
 
@@ -50,6 +50,7 @@ void lane_one_by_one(lane_member *m, plugin_slot *slot, uint64_t count) {
         .may_fail = l->may_fail,
         .take = l->take,
         .pause_us = l->pause_us,
+        .timeout_s = l->timeout_s,
     };
     what.request.payload = nrhost_bytes(m->body, l->body_len);
     if (what.request.by_id) {
@@ -140,14 +141,14 @@ void lane_in_window(lane_member *m, plugin_slot *slot, uint64_t count) {
     for (uint64_t i = 0; i < count && lane_goes_on(l); i++) {
         lane_pace(m);
         bool full = last - first == l->window, looks = full || l->rate > 0;
-        while (looks && first < last && land(m, slot, &flights[first % l->window], full ? DRIVE_TIMEOUT_S : 0)) {
+        while (looks && first < last && land(m, slot, &flights[first % l->window], full ? l->timeout_s : 0)) {
             first++;
             full = false;
         }
         last += take_off(m, slot, &request, &flights[last % l->window]);
     }
     while (first < last) {
-        land(m, slot, &flights[first++ % l->window], DRIVE_TIMEOUT_S);
+        land(m, slot, &flights[first++ % l->window], l->timeout_s);
     }
     free(flights);
 }

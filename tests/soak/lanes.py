@@ -30,6 +30,7 @@ class Lane:
     may_fail: bool = False
     may_refuse: bool = False
     bad: bool = False
+    timeout: float = 30  # seconds after which a reply counts as lost
     only: str = ""  # the ABI without which there is no such door
     plugin: str = "one"
 

@@ -15,32 +15,16 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from conftest import CORE_THREADS
 from nrhost import HostError, NrHost
-from soak import findings, plan, report, trend
+from soak import build, findings, plan, report, trend
 from soak.plan import Phase
-from soak.running import Disagreement, Files, Record, run_phase
+from soak.running import Disagreement, Record, run_phase
 
 ROOT = Path(__file__).resolve().parents[2]
-HERE = Path(__file__).resolve().parent
-CORE_THREADS = 2  # of a runtime that stays loaded
-
-
-def build(folder: Path) -> Files:
-    """The soak test's plugins, for every ABI the host speaks."""
-    by_abi = {abi: folder / f"mixed-{abi}.so" for abi in ("v1", "v1-raw", "v2")}
-    for abi, out in by_abi.items():
-        _build(HERE / "mixed.py", out, "v1-raw" if abi == "v1-raw" else "v1")
-    _build(HERE / "pools.py", folder / "pools.so", "v1")
-    return Files(by_abi, folder / "pools.so")
-
-
-def _build(source: Path, out: Path, abi: str) -> None:
-    command = [sys.executable, "-P", "-m", "nylon_ring_py.cli", "build-plugin", str(source), "-o", str(out)]
-    subprocess.run([*command, "--abi", abi], check=True, stdout=subprocess.DEVNULL)
 
 
 @dataclasses.dataclass
@@ -65,8 +49,14 @@ class Run:
         """Reloads under load."""
         return sum(record.reloads for record in self.records)
 
-    def go(self, host: NrHost, files: Files) -> None:
+    def go(self, files: build.Files) -> None:
         """All phases; `fault` says what did not hold, and the folder has what is needed to see why."""
+        with NrHost(resident_threads=CORE_THREADS) as host:
+            self._go(host, files)
+            if self.fault:
+                host.abandon()
+
+    def _go(self, host: NrHost, files: build.Files) -> None:
         started = time.monotonic()
         host.command("trouble", [("dump", self.folder / "events.txt")])
         host.command("signals")
@@ -109,30 +99,19 @@ def _line(record: Record, at_s: float) -> str:
     )
 
 
-def soak(seed: int, minutes: float, only: int | None, folder: Path, **host_options: Any) -> Run:
+def soak(seed: int, minutes: float, only: int | None, folder: Path) -> Run:
     """Run the plan, or one phase of it.
 
     Args:
         seed: of the plan.
         minutes: of the whole plan.
         only: the number of the phase that alone is to run; None for all.
-        folder: where plugins are built and findings are left; emptied first.
-        host_options: for NrHost.
+        folder: where plugins are built and findings are left.
     """
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    os.chdir(folder)  # where a core goes, if the system writes such a file
-    _, most = resource.getrlimit(resource.RLIMIT_CORE)
-    resource.setrlimit(resource.RLIMIT_CORE, (most, most))
     phases = plan.make(seed, minutes)
     chosen = phases if only is None else [phase for phase in phases if phase.number == only]
     run = Run(seed, minutes, chosen, folder)
-    files = build(folder)
-    host = NrHost(resident_threads=CORE_THREADS, **host_options)
-    with host:
-        run.go(host, files)
-        if run.fault:
-            host.abandon()
+    run.go(build.soak_plugins(folder))
     return run
 
 
@@ -148,8 +127,14 @@ def main() -> int:
     arguments = parser.parse_args()
     seed = arguments.seed if arguments.seed is not None else random.SystemRandom().randrange(1 << 31)
     print(f"soak: {arguments.minutes:g} minutes, seed {seed}", flush=True)
-    report_file = arguments.report.resolve() if arguments.report else ROOT / "build/soak/report.md"
-    run = soak(seed, arguments.minutes, arguments.phase, ROOT / "build/soak")
+    folder = ROOT / "build/soak"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    report_file = arguments.report.resolve() if arguments.report else folder / "report.md"
+    os.chdir(folder)  # where a core goes, if the system writes such a file
+    _, most = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (most, most))
+    run = soak(seed, arguments.minutes, arguments.phase, folder)
     print(f"{run.calls:,} calls, {run.reloads:,} reloads in {run.seconds:.0f} s")
     if not run.fault:
         report.write(run, report_file)

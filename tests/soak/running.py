@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from nrhost import NrHost, Status
+from soak.build import Files
 from soak.lanes import PLUGINS, POOLS, Lane
 from soak.plan import Phase
 
@@ -46,14 +47,6 @@ class Record:
         return sum(int(lane["accepted"]) for lane in self.lanes.values())
 
 
-@dataclass
-class Files:
-    """The built plugins, by what the host speaks, and the one with processes."""
-
-    by_abi: dict[str, Path]
-    pools: Path
-
-
 def run_phase(host: NrHost, files: Files, phase: Phase, record: Record, started: float) -> None:
     """Run it to its end.
 
@@ -71,9 +64,9 @@ def run_phase(host: NrHost, files: Files, phase: Phase, record: Record, started:
     names = [*PLUGINS, *([POOLS] if any(lane.plugin == POOLS for lane in phase.lanes) else [])]
     for name in names:
         file, abi = (files.pools, "v1") if name == POOLS else (files.by_abi[PLUGINS[name]], PLUGINS[name])
-        _load(host, name, file, abi, phase.stream_capacity)
+        load_plugin(host, name, file, abi, phase.stream_capacity)
     for lane in phase.lanes:
-        host.command("lane", _pairs(lane))
+        host.command("lane", lane_pairs(lane))
     end = time.monotonic() + phase.seconds
     churns = [
         host.command(
@@ -93,9 +86,11 @@ def run_phase(host: NrHost, files: Files, phase: Phase, record: Record, started:
     record.lanes = stopped["lanes"]
     _no_trouble(host, stopped)
     for lane in phase.lanes:
-        _check_lane(lane, record.lanes[lane.name])
+        check_lane(lane, record.lanes[lane.name])
     for name in names:
-        _check_ledger(host, name, record, asked)
+        mine = [record.lanes[lane.name] for lane in phase.lanes if lane.plugin == name and not lane.bad]
+        accepted = sum(int(counts["accepted"]) for counts in mine) + asked.accepted.get(name, 0)
+        record.ledgers[name] = check_ledger(host, name, accepted)
     host.malloc_trim()
     record.rest = dataclasses.asdict(_at_rest(host))
 
@@ -119,7 +114,8 @@ class _Asked:
         return found
 
 
-def _load(host: NrHost, name: str, file: Path, abi: str, stream_capacity: int) -> None:
+def load_plugin(host: NrHost, name: str, file: Path, abi: str, stream_capacity: int) -> None:
+    """Load it with a ledger that forgets what is over, and keeps the last events."""
     pairs = [("path", file), ("plugin", name), ("abi", abi), ("forgets", 1), ("events", 1), ("limit", 120),
              ("stream_capacity", stream_capacity)]  # fmt: skip
     answer = host.command("load", pairs)
@@ -127,7 +123,8 @@ def _load(host: NrHost, name: str, file: Path, abi: str, stream_capacity: int) -
         raise Disagreement(f"{file} was not loaded: {answer}")
 
 
-def _pairs(lane: Lane) -> list[tuple[str, object]]:
+def lane_pairs(lane: Lane) -> list[tuple[str, object]]:
+    """What the verb `lane` is given."""
     fields = {key: value for key, value in dataclasses.asdict(lane).items() if key != "only" and value}
     return [("name", lane.name), *fields.items()]
 
@@ -154,23 +151,31 @@ def _no_trouble(host: NrHost, answer: dict[str, Any]) -> None:
         raise Disagreement(host.command("trouble")["first"])
 
 
-def _check_lane(lane: Lane, counts: dict[str, Any]) -> None:
+def check_lane(lane: Lane, counts: dict[str, Any]) -> None:
     """Each call was accepted or refused, and each that was accepted was answered, or its receiver dropped."""
     asked, done = counts["accepted"] + counts["refused"], counts["replies"] + counts["dropped"]
     if counts["calls"] != asked or counts["accepted"] != done:
         raise Disagreement(f"lane {lane.name} does not add up: {counts}")
 
 
-def _check_ledger(host: NrHost, name: str, record: Record, asked: _Asked) -> None:
-    """The ledger and the lanes have counted apart from each other, and must agree."""
+def check_ledger(host: NrHost, name: str, accepted: int) -> dict[str, Any]:
+    """Unload a plugin; its ledger and the callers have counted apart from each other, and must agree.
+
+    Args:
+        host: where it is loaded.
+        name: the plugin's.
+        accepted: the callers' count.
+
+    Returns:
+        What the ledgers of all its instances say.
+    """
     answer = host.command("unload", [("plugin", name), ("limit", 120)])
-    ledger = record.ledgers[name] = answer["ledgers"]
+    ledger: dict[str, Any] = answer["ledgers"]
     if answer["broken"] or not ledger["clean"] or ledger["open"] or ledger["accepted"] != ledger["terminals"]:
         raise Disagreement(f"plugin {name} broke its promise: {answer['broken']} {ledger}")
-    lanes = [record.lanes[lane.name] for lane in record.phase.lanes if lane.plugin == name and not lane.bad]
-    accepted = sum(int(lane["accepted"]) for lane in lanes) + asked.accepted.get(name, 0)
     if ledger["accepted"] != accepted:
         raise Disagreement(f"plugin {name}: the ledger has {ledger['accepted']} accepted calls, callers {accepted}")
+    return ledger
 
 
 def _at_rest(host: NrHost, limit_s: float = 10.0) -> Any:
