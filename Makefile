@@ -73,12 +73,12 @@ soak: setup host
 	@$(BIN)/python -P tests/soak/run.py --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) \
 	  $(if $(PHASE),--phase $(PHASE)) $(if $(REPORT),--report $(REPORT))
 
+overload: setup host
+	@$(BIN)/python -P tests/soak/overload.py --minutes $(MINUTES) $(if $(REPORT),--report $(REPORT))
+
 # FAULTS_EVERY is how many sites are passed over for each that fails (tests/faults/bench.py).
 faults:
 	@FAULTS_EVERY=1 $(PYTHON) scripts/test.py tests/faults $(ARGS)
-
-overload: setup host
-	@$(BIN)/python -P tests/soak/overload.py --minutes $(MINUTES) $(if $(REPORT),--report $(REPORT))
 
 clean:
 	rm -rf build .venv .venvs *.egg-info .mypy_cache .ruff_cache .pytest_cache host-harness/rust/target

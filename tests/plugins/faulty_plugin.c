@@ -8,6 +8,7 @@
 #include "native.h"
 
 #define FAULT_EVERY 100000u
+#define SWAP_EVERY 5000u
 #define PIECE 16u
 
 const char native_name[] = "faulty";
@@ -16,9 +17,9 @@ NrStatus native_starts(void) {
     return NR_OK;
 }
 
-static bool is_due(void) {
+static bool is_due(uint64_t every) {
     static _Atomic uint64_t calls;
-    return atomic_fetch_add(&calls, 1) % FAULT_EVERY == FAULT_EVERY - 1;
+    return atomic_fetch_add(&calls, 1) % every == every - 1;
 }
 
 static void echo(instance *self, const call *c) {
@@ -26,20 +27,20 @@ static void echo(instance *self, const call *c) {
 }
 
 static void lose(instance *self, call *c) {
-    if (!is_due()) {
+    if (!is_due(FAULT_EVERY)) {
         echo(self, c);
     }
 }
 
 static void send_twice(instance *self, call *c) {
     echo(self, c);
-    if (is_due()) {
+    if (is_due(FAULT_EVERY)) {
         echo(self, c);
     }
 }
 
 static void garble(instance *self, call *c) {
-    if (is_due()) {
+    if (is_due(FAULT_EVERY)) {
         native_send(self, c->sid, NR_OK, c->body.ptr, c->body.len - 1);
     } else {
         echo(self, c);
@@ -48,7 +49,7 @@ static void garble(instance *self, call *c) {
 
 /* Another call's sid: what it waits for comes too early, and its own answer too late. */
 static void mix_up(instance *self, call *c) {
-    if (is_due()) {
+    if (is_due(FAULT_EVERY)) {
         native_send(self, c->sid + 1, NR_OK, c->body.ptr, c->body.len);
     }
     echo(self, c);
@@ -57,7 +58,7 @@ static void mix_up(instance *self, call *c) {
 /* Two frames, which change places. */
 static NrStatus swap(instance *self, call *c) {
     stream *s = c->body.len == 2 * PIECE ? calloc(1, sizeof *s) : NULL;
-    bool due = is_due();
+    bool due = is_due(SWAP_EVERY);
     const uint8_t *body = c->body.ptr;
     if (s == NULL) {
         return NR_INVALID;
@@ -75,7 +76,8 @@ static NrStatus swap(instance *self, call *c) {
 const entry native_entries[] = {
     {.name = "lose", .kind = POOLED, .run = lose},
     {.name = "lose_sync", .kind = SYNCHRONOUS, .run = lose},
-    {.name = "twice", .kind = SYNCHRONOUS, .run = send_twice},
+    {.name = "twice", .kind = POOLED, .run = send_twice},
+    {.name = "twice_sync", .kind = SYNCHRONOUS, .run = send_twice},
     {.name = "garble", .kind = SYNCHRONOUS, .run = garble},
     {.name = "mix_up", .kind = SYNCHRONOUS, .run = mix_up},
     {.name = "swap", .kind = STREAM, .open = swap},
