@@ -44,6 +44,26 @@ static void take_fact(nrpy_python *python, const char *key, const char *value) {
     }
 }
 
+/* The environment without what could steer a Python, isolated or not; NULL: no memory. The caller frees the array. */
+static char **neutral_environment(void) {
+    size_t count = 0;
+    while (environ != NULL && environ[count] != NULL) {
+        count++;
+    }
+    char **kept = malloc((count + 1) * sizeof *kept);
+    if (kept == NULL) {
+        return NULL;
+    }
+    size_t taken = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (strncmp(environ[i], "PYTHON", 6) != 0 && strncmp(environ[i], "__PYVENV_LAUNCHER__=", 20) != 0) {
+            kept[taken++] = environ[i];
+        }
+    }
+    kept[taken] = NULL;
+    return kept;
+}
+
 /* Runs `executable -I -m nylon_ring_py._probe`, which prints key=value lines. The host may reap children by itself, so
  * the answer is judged by what was read and never by the exit status. */
 static int probe(const char *executable, nrpy_python *python, char *error, size_t error_size) {
@@ -57,7 +77,9 @@ static int probe(const char *executable, nrpy_python *python, char *error, size_
     posix_spawn_file_actions_adddup2(&actions, fds[1], STDOUT_FILENO);
     char *argv[] = {(char *)(uintptr_t)executable, "-I", "-m", "nylon_ring_py._probe", NULL};
     pid_t pid = -1;
-    int failed = posix_spawn(&pid, executable, &actions, NULL, argv, environ);
+    char **environment = neutral_environment();
+    int failed = environment != NULL ? posix_spawn(&pid, executable, &actions, NULL, argv, environment) : ENOMEM;
+    free(environment);
     posix_spawn_file_actions_destroy(&actions);
     close(fds[1]);
     if (failed != 0) {

@@ -25,6 +25,8 @@ __all__ = ["ABIS", "BuildResult", "build_plugin", "find_stub", "write_plugin"]
 
 ABIS = ("v1", "v1-raw")
 
+_STEERING = ("PYTHONEXECUTABLE", "__PYVENV_LAUNCHER__")  # an isolated Python obeys these as well
+
 
 @dataclass(frozen=True)
 class BuildResult:
@@ -138,7 +140,11 @@ def _ask_target(collection: Collection, object_name: str, executable: str) -> tu
     data = json.dumps(request).encode() + b"\n" + pack_archive(collection.files)
     try:
         done = subprocess.run(
-            [executable, "-I", "-m", "nylon_ring_py.build.child"], input=data, capture_output=True, check=False
+            [executable, "-I", "-m", "nylon_ring_py.build.child"],
+            input=data,
+            capture_output=True,
+            check=False,
+            env={name: value for name, value in os.environ.items() if name not in _STEERING},
         )
     except OSError as error:
         raise BuildError(f"cannot run {executable}: {error.strerror or error}") from None

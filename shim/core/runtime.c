@@ -92,8 +92,23 @@ static PyStatus configure(PyConfig *config, const nrpy_open_args *args) {
     return status;
 }
 
+/* These two an isolated Python obeys as well: they say where its environment is, and so its library. Python itself takes
+ * the second out of the process's environment. */
+static void drop_steering_variables(void) {
+    static const char *const names[] = {"PYTHONEXECUTABLE", "__PYVENV_LAUNCHER__"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        const char *value = getenv(names[i]);
+        if (value != NULL) {
+            fprintf(stderr, "nylon-ring: %s=%s is taken out of the environment: Python would run from there\n",
+                    names[i], value);
+            (void)unsetenv(names[i]);
+        }
+    }
+}
+
 /* Never Py_ExitStatusException: that ends the host. */
 static int start_python(const nrpy_open_args *args) {
+    drop_steering_variables();
     PyPreConfig preconfig;
     PyPreConfig_InitIsolatedConfig(&preconfig);
     preconfig.utf8_mode = 1;

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import select
 import signal
 import subprocess
@@ -100,26 +101,107 @@ def ask_python(code: str) -> Any:
 # ---- the environment ----
 
 
+# What else Python, or its library, has ever read, beside what `python --help-env` lists.
+UNLISTED = ["PYTHONUSERBASE", "PYTHONASYNCIODEBUG", "PYTHONDUMPREFS", "PYTHONDUMPREFSFILE", "PYTHONTHREADDEBUG",
+            "PYTHONEXECUTABLE", "PYTHON_GIL", "PYTHON_PRESITE", "PYTHON_BASIC_REPL", "PYTHON_PERF_JIT_SUPPORT",
+            "PYTHON_JIT", "PYTHONLEGACYWINDOWSSTDIO", "__PYVENV_LAUNCHER__"]  # fmt: skip
+
+STEERED = """
+    import asyncio, faulthandler, json, locale, os, pdb, site, sys, sysconfig, tracemalloc, warnings
+    import concurrent.futures, multiprocessing
+
+    caught = []
+    pdb.set_trace = lambda **options: caught.append("pdb")
+    breakpoint()
+    loop = asyncio.new_event_loop()
+    traced = getattr(sys, "is_stack_trampoline_active", lambda: False)()
+    places = [module.__spec__.origin for module in (os, site, json, locale)]
+    answer = {
+        "flags": list(sys.flags), "path": sys.path, "warnings": [sys.warnoptions, len(warnings.filters)],
+        "bytecode": [sys.dont_write_bytecode, sys.pycache_prefix],
+        "prefixes": [sys.prefix, sys.base_prefix, sys.platlibdir, sys.executable],
+        "places": places, "library": sysconfig.get_path("stdlib"), "digits": sys.get_int_max_str_digits(),
+        "traced": [tracemalloc.is_tracing(), traced, loop.get_debug(), faulthandler.is_enabled()],
+        "streams": [sys.stdout.encoding, sys.stdout.errors, sys.stderr.encoding, sys.stdout.write_through],
+        "cpus": os.cpu_count(), "blocks": sys.getallocatedblocks() > 0, "breakpoint": caught,
+        "hash": hash("steered") == SEEDED,
+        "columns": list((lambda: 0).__code__.co_positions())[-1][2] is not None, "user": site.ENABLE_USER_SITE,
+        "modules": sorted({"usercustomize", "steered"} & set(sys.modules)),
+    }
+    loop.close()
+"""
+
+
+def hostile_variables(folder: Path) -> dict[str, str]:
+    """Every variable of this Python, with what would be noticed."""
+    listed = subprocess.run([sys.executable, "--help-env"], check=True, capture_output=True, text=True).stdout
+    names = {*re.findall(r"^(PYTHON\w+)", listed, re.MULTILINE), *UNLISTED}
+    assert {"PYTHONPATH", "PYTHONHOME", "PYTHONMALLOC", "PYTHONSAFEPATH"} <= names
+    hostile = dict.fromkeys(names, "1")
+    folders = {"PYTHONHOME", "PYTHONPATH", "PYTHONUSERBASE", "PYTHONPYCACHEPREFIX", "PYTHONPLATLIBDIR"}
+    hostile |= dict.fromkeys(folders, str(folder))
+    hostile |= {"PYTHONSTARTUP": f"{folder}/startup.py", "PYTHON_HISTORY": f"{folder}/history"}
+    hostile |= {"PYTHONOPTIMIZE": "2", "PYTHONHASHSEED": "0", "PYTHONUTF8": "0", "PYTHONIOENCODING": "latin-1:replace"}
+    hostile |= {"PYTHONWARNINGS": "error", "PYTHONINTMAXSTRDIGITS": "640", "PYTHONMALLOC": "malloc_debug"}
+    hostile |= {"PYTHON_FROZEN_MODULES": "off", "PYTHON_CPU_COUNT": "77", "PYTHONBREAKPOINT": "steered.here"}
+    hostile |= {"PYTHON_GIL": "0", "PYTHON_PRESITE": "steered"}
+    hostile |= dict.fromkeys(("PYTHONEXECUTABLE", "__PYVENV_LAUNCHER__"), f"{folder}/python3")
+    return hostile
+
+
+def fill_with_traps(folder: Path) -> Path:
+    """Puts there whatever Python might take from a current folder or a home; each leaves a mark when it runs."""
+    mark = folder / "mark"
+    trap = f"open({str(mark)!r}, 'a').write(__file__ + '\\n')\n"
+    version = f"python3.{sys.version_info[1]}"
+    user_site = folder / ".local/lib" / version / "site-packages"
+    for place in (folder, user_site, folder / "lib" / version, folder / "lib" / version / "site-packages"):
+        place.mkdir(parents=True, exist_ok=True)
+        names = ("json", "os", "site", "sitecustomize", "usercustomize", "startup", "numbers", "steered", "encodings")
+        for module in (*names, "nylon_ring_py", "_session"):
+            (place / f"{module}.py").write_text(trap)
+        (place / "evil.pth").write_text(f"import os; open({str(mark)!r}, 'a').write('evil.pth')\n")
+        (place / f"{version.replace('.', '')}._pth").write_text(f"{folder}\nimport site\n")
+    (folder / "pyvenv.cfg").write_text(f"home = {folder}\ninclude-system-site-packages = true\nversion = 2.7\n")
+    (folder / "pybuilddir.txt").write_text("lib")
+    return mark
+
+
+@pytest.mark.parametrize("named", [False, True], ids=["recorded", "named"])
 def test_the_host_s_environment_steers_nothing(
-    start_host: StartHost, probe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    start_host: StartHost, probe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: bool
 ) -> None:
-    for module in ("json", "sitecustomize", "usercustomize", "startup", "numbers"):
-        (tmp_path / f"{module}.py").write_text("raise SystemExit('a module of the host\\'s folder')\n")
+    """Neither its variables nor its folders: not in the host, nor in a Python that is asked, nor in a worker."""
+    mark = fill_with_traps(tmp_path)
+    hostile = hostile_variables(tmp_path)
     monkeypatch.chdir(tmp_path)
-    folder = str(tmp_path)
-    hostile = dict.fromkeys(("PYTHONHOME", "PYTHONPATH", "PYTHONUSERBASE", "PYTHONPYCACHEPREFIX"), folder)
-    hostile |= dict.fromkeys(("PYTHONDEVMODE", "PYTHONVERBOSE", "PYTHONINSPECT", "PYTHONDEBUG"), "1")
-    hostile |= dict.fromkeys(("PYTHONDONTWRITEBYTECODE", "PYTHONTRACEMALLOC", "PYTHONPROFILEIMPORTTIME"), "1")
-    hostile |= {"PYTHONOPTIMIZE": "2", "PYTHONHASHSEED": "0", "PYTHONUTF8": "0", "PYTHONIOENCODING": "latin-1"}
-    hostile |= {"PYTHONSTARTUP": f"{folder}/startup.py", "PYTHONWARNINGS": "error", "PYTHONINTMAXSTRDIGITS": "640"}
-    code = """
-        import sys, numbers, tracemalloc
-        answer = [list(sys.flags), sys.path, sys.warnoptions, sys.dont_write_bytecode, sys.pycache_prefix]
-        answer += [numbers.__file__, sys.get_int_max_str_digits(), tracemalloc.is_tracing(), sys.stderr.encoding]
-    """
-    host = start_host(env=hostile)
+    for name in ("LC_ALL", "LC_CTYPE", "LANG"):
+        monkeypatch.delenv(name, raising=False)
+    if named:
+        hostile["NYLON_RING_PYTHON"] = sys.executable
+    seeded = {**os.environ, "PYTHONHASHSEED": "0"}
+    command = [sys.executable, "-P", "-s", "-c", "print(hash('steered'))"]
+    seed = subprocess.run(command, check=True, capture_output=True, text=True, env=seeded, cwd="/").stdout.strip()
+    code = STEERED.replace("SEEDED", seed)
+    host = start_host(env={**hostile, "HOME": str(tmp_path)})
     assert host.load(probe) == Status.OK
-    assert ask(host, code) == ask_python(code)
+    found, expected = ask(host, code), ask_python(code)
+    assert "PYTHONEXECUTABLE" in host.stderr_tail()
+    assert found == expected
+    child = """
+        import concurrent.futures, multiprocessing
+        from multiprocessing import resource_tracker
+
+        expression = "[__import__('sys').flags.isolated, __import__('sys').path, __import__('json').__file__]"
+        context = multiprocessing.get_context("spawn")
+        with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
+            answer = pool.submit(eval, expression).result()
+        resource_tracker._resource_tracker._stop()
+    """
+    isolated, path, place = ask(host, child)
+    assert (isolated, place) == (1, json.__file__)
+    assert not [entry for entry in path if entry in ("", str(tmp_path))]
+    assert not mark.exists(), mark.read_text()
     assert b"import time:" not in host.stderr()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -140,6 +141,88 @@ def test_damage_is_told_by_the_c_reader(
     assert done.stderr.count(b"\n") == 1
     with pytest.raises(BuildError):
         decode_payload(bytes(damaged))
+
+
+def _raw(boot: bytes, manifest: bytes = b"{}") -> bytes:
+    """A payload whose digest is right, whatever is in it."""
+    body = boot + manifest + pack_archive({})
+    places = (HEADER, len(boot), HEADER + len(boot), len(manifest), HEADER + len(boot) + len(manifest), 4)
+    payload = bytearray(struct.pack("<8sIIQQQQQQQ", b"NYLONPY\x01", 2, HEADER, HEADER + len(body), *places))
+    payload += bytes(HEADER - HASHED) + body
+    _digested(payload)
+    return bytes(payload)
+
+
+LIMITS = {
+    "a long value": (_raw(b"name\0" + b"v" * 4096 + b"\0"), "a key of 4 bytes with a value of 4096"),
+    "a long key": (_raw(b"k" * 65 + b"\0v\0"), "a key of 65 bytes"),
+    "an empty key": (_raw(b"name\0plug\0\0v\0"), "a key of 0 bytes"),
+    "a key twice": (_raw(b"name\0plug\0name\0plug\0"), "has the key 'name' twice"),
+    "many pairs": (_raw(b"".join(b"k%d\0v\0" % i for i in range(65))), "has 65 pairs, at most 64"),
+    "a long record": (_raw(b"name\0plug\0" + b"k\0" + b"v" * 65536 + b"\0"), "at most 65536 are taken"),
+    "a long manifest": (_raw(b"name\0plug\0", b" " * (16 * 1024 * 1024 + 1)), "at most 16777216 are taken"),
+}
+
+
+@pytest.mark.parametrize(("payload", "text"), LIMITS.values(), ids=LIMITS.keys())
+def test_more_than_a_host_takes(payload: bytes, text: str, stub: bytes, reader: Path, tmp_path: Path) -> None:
+    plugin = tmp_path / "plugin.so"
+    plugin.write_bytes(add_payload(stub, payload))
+    done = run_reader(reader, plugin)
+    assert (done.returncode, text in done.stderr.decode()) == (1, True), done.stderr
+    with pytest.raises(BuildError, match=r"host takes"):
+        decode_payload(payload)
+
+
+def test_as_much_as_a_host_takes(stub: bytes, reader: Path, tmp_path: Path) -> None:
+    plugin = tmp_path / "plugin.so"
+    boot = {f"{'k' * 62}{i:02}": "v" * 900 for i in range(63)} | {"name": "v" * 4095}
+    plugin.write_bytes(add_payload(stub, encode_payload(boot, {}, pack_archive(FILES))))
+    done = run_reader(reader, plugin)
+    assert (done.returncode, done.stderr[:9]) == (0, b"name=vvvv")
+    assert read_payload(plugin).boot == boot
+
+
+def test_a_payload_of_more_than_a_gibibyte(payload: bytes, stub: bytes, reader: Path, tmp_path: Path) -> None:
+    """Refused for its header, before any of it is copied: there is not that much behind it."""
+    huge = bytearray(payload)
+    struct.pack_into("<Q", huge, 16, 2**30 + 1)
+    _digested(huge)
+    image = bytearray(add_payload(stub, bytes(huge)))
+    section = ElfImage(bytes(image)).find(".nylon.ref")
+    assert section is not None
+    struct.pack_into("<Q", image, section.offset + 24, 2**30 + 1)
+    plugin = tmp_path / "plugin.so"
+    plugin.write_bytes(image)
+    done = run_reader(reader, plugin)
+    assert done.returncode == 1
+    assert b"at most 1073741824 are taken" in done.stderr
+
+
+def _nested(depth: int) -> object:
+    value: object = 1
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    ("manifest", "text"),
+    [
+        (b"[1]", "is a list, not an object"),
+        (b"{", "is no JSON that can be read"),
+        (b'{"a": "\xff"}', "is no JSON"),
+        (b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "is no JSON that can be read: RecursionError"),
+        (json.dumps({"a": _nested(40)}).encode(), "nested more than 32 deep"),
+        (json.dumps({"a": "x" * 65_537}).encode(), "a text of 65537 characters"),
+        (json.dumps({"x" * 65_537: 1}).encode(), "a text of 65537 characters"),
+        (json.dumps({"a": [0] * (1 << 20)}).encode(), "more than 1048576 values"),
+    ],
+    ids=["list", "open", "utf-8", "deeper than Python", "deep", "text", "key", "values"],
+)
+def test_manifests_that_are_not_shown(manifest: bytes, text: str) -> None:
+    with pytest.raises(BuildError, match=text):
+        decode_payload(_raw(b"name\0plug\0", manifest))
 
 
 def test_truncation_after_load_is_an_error_and_no_signal(stub: bytes, reader: Path, tmp_path: Path) -> None:
