@@ -545,6 +545,9 @@ void nrpy_exchange_drain(nrpy_exchange *exchange) {
     }
 }
 
+static const char cut_short[] =
+    "the last frames are lost: the host had no room for them, and the plugin is shutting down";
+
 bool nrpy_exchange_give_up(nrpy_exchange *exchange) {
     nrpy_frames frames = {.first = NULL};
     pthread_mutex_lock(&exchange->lock);
@@ -559,7 +562,10 @@ bool nrpy_exchange_give_up(nrpy_exchange *exchange) {
     }
     const nrpy_frame *last = frames.last;
     if (last != NULL && nrpy_exchange_is_terminal(exchange, last->status)) {
-        (void)deliver(exchange, last->status, last->bytes, last->length, false);
+        /* A host that has room for the end now must not take a stream with a gap for a whole one. */
+        bool is_cut = frames.first != last && last->status != NR_ERR;
+        (void)(is_cut ? deliver(exchange, NR_ERR, cut_short, sizeof cut_short - 1, false)
+                      : deliver(exchange, last->status, last->bytes, last->length, false));
     }
     free_frames(exchange, &frames);
     end_gone(exchange);

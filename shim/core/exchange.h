@@ -147,8 +147,8 @@ static inline bool nrpy_exchange_is_held_up(nrpy_exchange *exchange) {
     return (atomic_load(&exchange->turn) & HELD_UP) == HELD_UP;
 }
 
-/* Lets go of frames that the host still has no room for; only the terminal is offered once more. Returns whether there
- * were any. */
+/* Lets go of frames that the host still has no room for; only the terminal is offered once more, as Err where it would
+ * hide that frames before it are lost. Returns whether there were any. */
 bool nrpy_exchange_give_up(nrpy_exchange *exchange);
 
 /* Its answer, or its handler, is over, or never began: twice, and its entry has room for another call. */

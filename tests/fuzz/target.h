@@ -23,6 +23,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
         }                                                                                                              \
     } while (0)
 
+/* With NRPY_FUZZ_TRACE set, what an input does is said on stderr. */
+#define TRACE(...)                                                                                                     \
+    do {                                                                                                               \
+        if (getenv("NRPY_FUZZ_TRACE") != NULL) {                                                                       \
+            fprintf(stderr, __VA_ARGS__);                                                                              \
+        }                                                                                                              \
+    } while (0)
+
 /* An input is read from its front. Where it has ended, all that follows is zero. */
 typedef struct input {
     const uint8_t *at;

@@ -47,6 +47,7 @@ void start_instance(instance *of) {
 void shut_instance(instance *of) {
     int was = OPEN;
     if (atomic_compare_exchange_strong(&of->phase, &was, ENDING)) {
+        TRACE("shutdown\n");
         nrhost_shutdown(of->host);
         atomic_store(&of->phase, ENDED);
     } else if (was == ENDED) {

@@ -74,6 +74,8 @@ static bool may_be_full(const instance *of, NrStatus status) {
 void check_status(const session *s, const instance *of, int before, const request *r, NrStatus status) {
     const char *name = r->entry != NULL ? r->entry->name : "(unknown)";
     int after = atomic_load(&of->phase);
+    TRACE("%s%s, sid %llu, %llu bytes: %u\n", name, r->possible ? "" : ", bad input", (unsigned long long)r->call.sid,
+          (unsigned long long)r->call.payload.len, status);
     if (before != OPEN && before != ENDING) {
         DEMAND(status == NR_INVALID, "%s answered %u out of turn", name, status);
     } else if (!r->possible || r->entry == NULL) {

@@ -12,6 +12,7 @@ bool drain(const held *h, bool must_end) {
             return true;
         }
         if (outcome == NRHOST_FRAME) {
+            TRACE("%s: a frame of %zu bytes, status %u\n", h->entry->name, frame.len, frame.status);
             check_reply(h->entry, &frame, h->expected, h->expected_size);
             nrhost_frame_free(&frame);
             continue;
@@ -24,6 +25,7 @@ bool drain(const held *h, bool must_end) {
 }
 
 void let_go(held *h) {
+    TRACE("%s: given up, or over\n", h->entry->name);
     nrhost_call_release(h->call);
     free(h->expected);
     *h = (held){0};
@@ -152,6 +154,7 @@ static void op_stream_data(actor *a) {
     int before = atomic_load(&of->phase);
     NrStatus status = nrhost_send_stream_data(of->host, sid, (NrBytes){.ptr = data.ptr, .len = data.len});
     guard_end(a->memory);
+    TRACE("stream_data, sid %llu, %llu bytes: %u\n", (unsigned long long)sid, (unsigned long long)data.len, status);
     check_stream_status(of, before, data.possible, status);
 }
 
@@ -159,7 +162,9 @@ static void op_stream_close(actor *a) {
     instance *of = some_instance(a);
     uint64_t sid = some_sid(a);
     int before = atomic_load(&of->phase);
-    check_stream_status(of, before, true, nrhost_close_stream(of->host, sid));
+    NrStatus status = nrhost_close_stream(of->host, sid);
+    TRACE("stream_close, sid %llu: %u\n", (unsigned long long)sid, status);
+    check_stream_status(of, before, true, status);
 }
 
 /* ---- instances ---- */
