@@ -1,4 +1,5 @@
-"""Hold the documents to the tree: links lead somewhere, words of the Makefile exist, functions are where they say.
+"""Hold the documents to the tree: links lead somewhere, words of the Makefile exist, functions are where they say, and
+tests that tables name are there.
 
 Prints what is wrong, a line each, and exits with 1.
 """
@@ -55,19 +56,57 @@ def check_places(text: str, sources: dict[str, list[Path]]) -> list[str]:
     return wrong
 
 
+def shown_by(text: str) -> list[tuple[str, str]]:
+    """The rows of tables with a column "shown by": the first cell, and that one."""
+    rows = []
+    column = 0
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+        if "shown by" in cells:
+            column = cells.index("shown by")
+        elif not cells:
+            column = 0
+        elif column and len(cells) > column and not cells[0].startswith("---"):
+            rows.append((cells[0], cells[column]))
+    return rows
+
+
+def check_tests(text: str, sources: dict[str, list[Path]]) -> list[str]:
+    """Rows that name no test, or one that is not there."""
+    wrong = []
+    for what, cell in shown_by(text):
+        files: list[Path] = []
+        tests = 0
+        for name in re.findall(r"`([^`]+)`", cell):
+            if name.endswith((".py", ".rs", ".c")):
+                files = sources.get(Path(name).name, [])
+                tests += bool(files)
+            elif not any(re.search(rf"\b{name}\b", file.read_text()) for file in files):
+                tests = 0
+                break
+        if not tests:
+            wrong.append(f"{what!r} is shown by {cell!r}, and there is no such test")
+    return wrong
+
+
 def main() -> int:
     """Check every document under version control."""
     listed = subprocess.run(["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
     files = [ROOT / name for name in listed.splitlines() if (ROOT / name).exists()]
     sources: dict[str, list[Path]] = {}
     for file in files:
-        if file.suffix in {".c", ".h", ".py"}:
+        if file.suffix in {".c", ".h", ".py", ".rs"}:
             sources.setdefault(file.name, []).append(file)
     words = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     count = 0
     for document in (file for file in files if file.suffix == ".md"):
         text = document.read_text()
-        for problem in check_links(document, text) + check_words(text, words) + check_places(text, sources):
+        for problem in (
+            check_links(document, text)
+            + check_words(text, words)
+            + check_places(text, sources)
+            + check_tests(text, sources)
+        ):
             print(f"{document.relative_to(ROOT)}: {problem}")
             count += 1
     return 1 if count else 0

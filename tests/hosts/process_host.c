@@ -12,6 +12,7 @@
  *   in_send:HOW      the next send_result forks, and waits; sent: waits until it has
  *   shutdown, dlclose
  *   threads:N        waits until this process has no more threads than that
+ *   leave_main       main ends by pthread_exit; the other steps are done on another thread
  *   end:HOW:CODE     return, exit, _exit, quick_exit, abort, pthread_exit
  * What a child does: exit, _exit, dlclose (and exits), exec (which lists its descriptors), call (asks the plugin, shuts it down, exits), fork
  * (forks again, and that child calls), return (goes on).
@@ -244,6 +245,38 @@ static void do_step(const char *step, char *argument) {
     }
 }
 
+static void do_steps(char **steps);
+
+static void *go_on(void *steps) {
+    char state = '?';
+    while (state != 'Z') { /* main is gone */
+        pause_ms(1);
+        FILE *stat = fopen("/proc/self/stat", "re");
+        if (stat == NULL || fscanf(stat, "%*d %*s %c", &state) != 1) {
+            abort();
+        }
+        fclose(stat);
+    }
+    say("main is gone");
+    do_steps(steps);
+    return NULL;
+}
+
+static void do_steps(char **steps) {
+    for (; *steps != NULL; steps++) {
+        char *colon = strchr(*steps, ':');
+        if (colon != NULL) {
+            *colon = '\0';
+        }
+        if (strcmp(*steps, "leave_main") == 0) {
+            pthread_t id;
+            pthread_create(&id, NULL, go_on, steps + 1);
+            pthread_exit(NULL);
+        }
+        do_step(*steps, colon != NULL ? colon + 1 : NULL);
+    }
+}
+
 int main(int argc, char **argv) {
     if (argc > 1 && strcmp(argv[1], "descriptors") == 0) {
         return list_descriptors();
@@ -251,12 +284,6 @@ int main(int argc, char **argv) {
     first_process = getpid();
     signal(SIGPIPE, SIG_IGN);
     path = argc > 1 ? argv[1] : "";
-    for (int i = 2; i < argc; i++) {
-        char *colon = strchr(argv[i], ':');
-        if (colon != NULL) {
-            *colon = '\0';
-        }
-        do_step(argv[i], colon != NULL ? colon + 1 : NULL);
-    }
+    do_steps(argv + 2);
     return 0;
 }

@@ -120,21 +120,22 @@ def test_the_environment_is_now_another_python(start_host: StartHost, tmp_path: 
 
 
 @pytest.mark.parametrize(
-    ("major", "hexversion", "reason"),
-    [(9, None, "speaks version 9."), (None, 0x03630000, "was compiled for Python 3.99")],
-    ids=["another core", "another Python"],
+    ("place", "value", "reason"),
+    [
+        (20, (9).to_bytes(2, "little"), "speaks version 9."),
+        (12, 0x03630000.to_bytes(4, "little"), "was compiled for Python 3.99"),
+        (16, (1).to_bytes(4, "little"), f"was compiled for Python 3.{sys.version_info[1]} free-threaded"),
+    ],
+    ids=["another core", "another Python", "a free-threaded Python"],
 )
 def test_a_core_of_another_version(
-    start_host: StartHost, tmp_path: Path, good: Path, major: int | None, hexversion: int | None, reason: str
+    start_host: StartHost, tmp_path: Path, good: Path, place: int, value: bytes, reason: str
 ) -> None:
     environment = make_environment(tmp_path / "environment")
     plugin = build_plugin(GOOD, tmp_path / "plugin.so", "--python", str(environment.python))
     image = bytearray(environment.core.read_bytes())
-    table = image.index(0x6E72707963303176.to_bytes(8, "little"))
-    if hexversion is not None:
-        image[table + 12 : table + 16] = hexversion.to_bytes(4, "little")
-    if major is not None:
-        image[table + 20 : table + 22] = major.to_bytes(2, "little")
+    at = image.index(0x6E72707963303176.to_bytes(8, "little")) + place
+    image[at : at + len(value)] = value
     replace(environment.core, bytes(image))
     host = start_host()
     said = refused(host, plugin)
