@@ -22,7 +22,7 @@ import subprocess
 import tempfile
 import time
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
@@ -266,7 +266,7 @@ class NrHost:
         resident_threads: int = 0,
         resident_fds: int = 0,
     ) -> None:
-        self._binary = Path(binary or os.environ.get("NRHOST") or ROOT / "build/c/nrhost")
+        self.binary = Path(binary or os.environ.get("NRHOST") or ROOT / "build/c/nrhost")
         self._arguments = list(arguments)
         self._env = {**os.environ, **(env or {})}
         for name in ("ASAN_OPTIONS", "TSAN_OPTIONS"):  # the host's own, which the sanitizers' script gives
@@ -278,16 +278,18 @@ class NrHost:
         self._loaded: list[str] = []
         self._pools: set[str] = set()
         self._buffer = b""
+        #: Called before a host that says nothing is killed.
+        self.on_silence: Callable[[], object] = lambda: None
         #: The promises that the plugin unloaded last had broken, in the host's words.
         self.broken: list[str] = []
 
     def __enter__(self) -> Self:
-        if not self._binary.exists():
-            raise HostError(f"{self._binary} is missing: run make -C host-harness/c, or set NRHOST")
+        if not self.binary.exists():
+            raise HostError(f"{self.binary} is missing: run make -C host-harness/c, or set NRHOST")
         self._stderr = tempfile.TemporaryFile()
         self._scratch = tempfile.TemporaryDirectory(prefix="nrhost-")
         self._process = subprocess.Popen(
-            [*shlex.split(os.environ.get("NRHOST_UNDER", "")), str(self._binary), *self._arguments],
+            [*shlex.split(os.environ.get("NRHOST_UNDER", "")), str(self.binary), *self._arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
@@ -381,6 +383,7 @@ class NrHost:
         while b"\n" not in pieces[-1]:
             ready, _, _ = select.select([pipe], [], [], max(0.0, deadline - time.monotonic()))
             if not ready:
+                self.on_silence()
                 self._process.kill()
                 raise HostError(f"the host said nothing for {SILENCE_S} s at: {line[:200]}\n{self.stderr_tail()}")
             piece = os.read(pipe, 1 << 20)

@@ -14,17 +14,24 @@ from nrhost import HostError, NrHost
 GDB_S = 120
 
 
-def backtraces(pid: int, core: Path | None = None) -> str:
-    """Where every thread of the process stands, or stood when it dumped its core; why not, if that cannot be told."""
+def backtraces(host: NrHost, core: Path | None = None) -> str:
+    """Where every thread of the host stands, or stood when it dumped its core; why not, if that cannot be told."""
     if shutil.which("gdb") is None:
         return "no gdb here: apt-get install gdb"
-    target = [str(Path(f"/proc/{pid}/exe").resolve()), str(core)] if core else ["-p", str(pid)]
+    target = [str(host.binary), str(core)] if core else ["-p", str(host.pid)]
     command = ["gdb", "-nx", "-batch", "-ex", "thread apply all bt", *target]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=GDB_S)
     except subprocess.TimeoutExpired:
         return f"gdb took more than {GDB_S} s"
     return done.stdout + done.stderr
+
+
+def write_backtraces(folder: Path, host: NrHost) -> None:
+    """backtraces.txt, unless there is one: of a host that had to be killed they were taken before."""
+    file = folder / "backtraces.txt"
+    if not file.exists():
+        file.write_text(backtraces(host, next(iter(folder.glob("core*")), None)))
 
 
 def leave(folder: Path, host: NrHost, why: str, plan: Sequence[str], samples: Any, replay: str) -> Path:
@@ -42,7 +49,7 @@ def leave(folder: Path, host: NrHost, why: str, plan: Sequence[str], samples: An
         finding.md.
     """
     (folder / "samples.json").write_text(json.dumps(samples))
-    (folder / "backtraces.txt").write_text(backtraces(host.pid, next(iter(folder.glob("core*")), None)))
+    write_backtraces(folder, host)
     try:
         host.command("trouble", [("write", 1)])
     except HostError as error:

@@ -27,7 +27,7 @@ from nrhost import HostError, NrHost
 from soak import build, figures, findings
 from soak.lanes import Lane
 from soak.report import Samples, machine, quantiles, table
-from soak.running import Disagreement, check_lane, check_ledger, lane_pairs, load_plugin
+from soak.running import LIMIT, Disagreement, check_lane, check_ledger, lane_pairs, load_plugin
 
 ROOT = Path(__file__).resolve().parents[2]
 TIMES = 10  # what is offered, of what can be served
@@ -130,8 +130,8 @@ def _lanes_for(
     while (left := began + seconds - time.monotonic()) > 0:
         time.sleep(min(1.0, left))
         if result is not None:
-            result.samples.append({"at_s": time.monotonic() - began, **host.command("lanes")})
-    stopped = host.command("lane_stop", [("limit", 300)])
+            result.samples.append({"at_s": time.monotonic() - began, **host.command("lanes", [LIMIT])})
+    stopped = host.command("lane_stop", [LIMIT])
     if stopped["trouble"]:
         raise Disagreement(host.command("trouble")["first"])
     found: dict[str, dict[str, Any]] = stopped["lanes"]
@@ -249,6 +249,7 @@ def main() -> int:
     file = folder / "overloaded.so"
     build.plugin(build.HERE / "overloaded.py", file)
     with NrHost(resident_threads=CORE_THREADS) as host:
+        host.on_silence = lambda: findings.write_backtraces(folder, host)
         host.command("trouble", [("dump", folder / "events.txt")])
         try:
             result = run(arguments.minutes, file, host)

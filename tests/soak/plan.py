@@ -9,7 +9,7 @@ from soak import lanes
 from soak.lanes import Lane
 
 #: The phases of a round and their parts of its time.
-ROUND = {"bulk": 0.35, "mixed": 0.15, "churn": 0.35, "faults": 0.15}
+ROUND = {"bulk": 0.25, "mixed": 0.15, "churn": 0.45, "faults": 0.15}
 ROUND_S = 120.0
 
 
@@ -64,6 +64,6 @@ def _phase(number: int, name: str, seconds: float, chance: random.Random) -> Pha
     if name == "churn":
         chosen = (*chance.sample(mixed, 8), *chance.sample(unkind, 4), *chance.sample(hot, 2))
         churns = tuple(Churn(plugin, chance.choice((0, 50, 90)), chance.randrange(1 << 32)) for plugin in lanes.PLUGINS)
-        return Phase(number, name, seconds, chosen, churns[:2] if number % 8 > 4 else churns[1:], capacity)
+        return Phase(number, name, seconds, chosen, churns, capacity)
     chosen = (*unkind, *chance.sample(mixed, 6), lanes.PROCESSES)
     return Phase(number, name, seconds, chosen, stream_capacity=capacity, signals=True, kills=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from soak import figures, plan, trend
+from soak import figures, trend
 from soak.running import Record
 
 if TYPE_CHECKING:
@@ -71,7 +71,6 @@ def _summary(run: Run) -> str:
     total = {
         key: sum(int(ledger[key]) for ledger in ledgers) for key in ("accepted", "terminals", "refused", "replies")
     }
-    warm_up = min(len(plan.ROUND), len(run.records) - 1)
     rows = [
         ("calls accepted", f"{total['accepted']:,}"),
         ("of these answered, exactly once each", f"{total['terminals']:,}"),
@@ -84,8 +83,8 @@ def _summary(run: Run) -> str:
         ("signals sent to the host", f"{sum(record.signals for record in run.records):,}"),
         ("time", f"{run.seconds:,.0f} s"),
         (
-            "resident memory at rest, growth after the first round",
-            f"{trend.growth_kib(run.records, warm_up):,.0f} KiB (at most {trend.GROWTH_KIB:,.0f} is let pass)",
+            f"resident memory at rest, growth in the last {len(run.warm)} phases",
+            f"{trend.growth_kib(run.warm):,.0f} KiB (at most {trend.GROWTH_KIB:,.0f} is let pass)",
         ),
     ]
     return "\n".join(["| | |", "| --- | ---: |", *(f"| {name} | {value} |" for name, value in rows)])

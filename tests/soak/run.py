@@ -49,9 +49,15 @@ class Run:
         """Reloads under load."""
         return sum(record.reloads for record in self.records)
 
+    @property
+    def warm(self) -> list[Record]:
+        """What ran after the warm-up."""
+        return self.records[trend.warm_up(len(self.phases), len(plan.ROUND)) :]
+
     def go(self, files: build.Files) -> None:
         """All phases; `fault` says what did not hold, and the folder has what is needed to see why."""
         with NrHost(resident_threads=CORE_THREADS) as host:
+            host.on_silence = lambda: findings.write_backtraces(self.folder, host)
             self._go(host, files)
             if self.fault:
                 host.abandon()
@@ -69,8 +75,7 @@ class Run:
         except (Disagreement, HostError, subprocess.SubprocessError) as error:
             self._leave(host, str(error), self.records[-1].phase)
         else:
-            warm_up = min(len(plan.ROUND), len(self.phases) - 1)
-            if faults := trend.faults(self.records, warm_up):
+            if faults := trend.faults(self.warm):
                 self._leave(host, "\n".join(faults), None)
         self.seconds = time.monotonic() - started
 

@@ -20,6 +20,8 @@ from soak.lanes import PLUGINS, POOLS, Lane
 from soak.plan import Phase
 
 SAMPLE_S = 1.0
+#: The host's own limit of what it is asked, in seconds: longer than NrHost waits, which looks at its threads first.
+LIMIT = ("limit", 600)
 KILL_S = 1.5
 SIGNAL_S = 0.02
 
@@ -81,8 +83,8 @@ def run_phase(host: NrHost, files: Files, phase: Phase, record: Record, started:
             time.sleep(max(0.0, min(SAMPLE_S, end - time.monotonic())))
             record.samples.append(_sample(host, asked, phase, time.monotonic() - started))
             _no_trouble(host, record.samples[-1])
-    record.reloads = sum(int(host.join(job, limit=300)["reloads"]) for job in churns)
-    stopped = host.command("lane_stop", [("limit", 300)])
+    record.reloads = sum(int(host.join(job, limit=LIMIT[1])["reloads"]) for job in churns)
+    stopped = host.command("lane_stop", [LIMIT])
     record.lanes = stopped["lanes"]
     _no_trouble(host, stopped)
     for lane in phase.lanes:
@@ -105,7 +107,7 @@ class _Asked:
 
     def stats(self, plugin: str) -> dict[str, Any] | None:
         """The plugin's own figures; None where it is just being reloaded."""
-        call = self._host.call("stats", plugin=plugin)
+        call = self._host.call("stats", plugin=plugin, limit=LIMIT[1])
         counts = self.accepted if call.handle == Status.OK else self.refused
         counts[plugin] = counts.get(plugin, 0) + 1
         if call.handle != Status.OK or call.reply.status != Status.OK:
@@ -116,7 +118,7 @@ class _Asked:
 
 def load_plugin(host: NrHost, name: str, file: Path, abi: str, stream_capacity: int) -> None:
     """Load it with a ledger that forgets what is over, and keeps the last events."""
-    pairs = [("path", file), ("plugin", name), ("abi", abi), ("forgets", 1), ("events", 1), ("limit", 120),
+    pairs = [("path", file), ("plugin", name), ("abi", abi), ("forgets", 1), ("events", 1), LIMIT,
              ("stream_capacity", stream_capacity)]  # fmt: skip
     answer = host.command("load", pairs)
     if answer.get("init") != Status.OK:
@@ -130,7 +132,7 @@ def lane_pairs(lane: Lane) -> list[tuple[str, object]]:
 
 
 def _sample(host: NrHost, asked: _Asked, phase: Phase, at_s: float) -> dict[str, Any]:
-    sample = host.command("lanes")
+    sample = host.command("lanes", [LIMIT])
     stats = {plugin: asked.stats(plugin) for plugin in PLUGINS}
     totals = [found["stats"]["totals"] for found in stats.values() if found]
     return {
@@ -169,7 +171,7 @@ def check_ledger(host: NrHost, name: str, accepted: int) -> dict[str, Any]:
     Returns:
         What the ledgers of all its instances say.
     """
-    answer = host.command("unload", [("plugin", name), ("limit", 120)])
+    answer = host.command("unload", [("plugin", name), LIMIT])
     ledger: dict[str, Any] = answer["ledgers"]
     if answer["broken"] or not ledger["clean"] or ledger["open"] or ledger["accepted"] != ledger["terminals"]:
         raise Disagreement(f"plugin {name} broke its promise: {answer['broken']} {ledger}")

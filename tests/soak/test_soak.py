@@ -117,7 +117,7 @@ def at_rest(number: int, **rest: int) -> Record:
     ],
 )
 def test_what_grows_is_found(rest: list[dict[str, int]], fault: str | None) -> None:
-    found = trend.faults([at_rest(number, **of) for number, of in enumerate(rest)], warm_up=1)
+    found = trend.faults([at_rest(number, **of) for number, of in enumerate(rest)])
     assert [text for text in found if fault is None or not text.startswith(fault)] == []
     assert bool(found) == (fault is not None)
 
