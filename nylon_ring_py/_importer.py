@@ -135,7 +135,7 @@ class PluginImporter:
         prefix = self.package + "."
         # Other threads import meanwhile: list() takes its copy in one step.
         for name in list(sys.modules):
-            if name == self.package or name.startswith(prefix):
+            if name.startswith(prefix):
                 sys.modules.pop(name, None)
         for path in list(sys.path_importer_cache):
             if isinstance(path, str) and path.startswith(f"{self.package}:"):
@@ -145,6 +145,8 @@ class PluginImporter:
 
             for path in self._places:
                 linecache.cache.pop(f"{self._origin}/{path}", None)
+        # Last: from here on the name is another instance's, which must find nothing under it and lose nothing of its own.
+        sys.modules.pop(self.package, None)
 
     def run_exit_callbacks(self) -> list[BaseException]:
         """Runs what the plugin registered with `atexit`, the last one first.

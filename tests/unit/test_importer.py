@@ -216,6 +216,26 @@ def test_import_after_unload_does_not_reach_another_instance() -> None:
         ask()
 
 
+def test_a_name_is_free_once_nothing_is_left_under_it() -> None:
+    """Another instance is loaded in the middle of an unload, as threads may: here what the unload lets go does it."""
+    files = {"main.py": "import helper", "helper.py": ""}
+    old, new = make(files), make(files)
+
+    class Last:
+        def __del__(self) -> None:
+            loaded.append(new.load())
+
+    loaded: list[ModuleType] = []
+    old_main = old.load()
+    sys.modules[old.package].last = Last()  # type: ignore[attr-defined]
+    old.unload()
+    assert new.package == old.package
+    assert loaded[0] is not old_main
+    assert loaded[0].helper is not old_main.helper
+    assert sys.modules[new.package + ".main"] is loaded[0]
+    assert sys.modules[new.package + ".helper"] is loaded[0].helper
+
+
 def test_traceback_shows_source_under_the_plugin_files_name() -> None:
     importer = make({"main.py": "import pkg.part\ndef f():\n    pkg.part.g()", "pkg/__init__.py": "",
                      "pkg/part.py": "def g():\n    raise KeyError('here')  # the line"})  # fmt: skip
