@@ -133,9 +133,19 @@ static bool recorded_files_exist(const nrpy_python *python) {
            (python->libpython[0] == '\0' || access(python->libpython, R_OK) == 0);
 }
 
+/* In a process with more rights than whoever started it (set-group-ID, file capabilities), his choice is none. */
+static const char *chosen_python(void) {
+    static const char name[] = "NYLON_RING_PYTHON";
+    const char *chosen = secure_getenv(name);
+    if (chosen == NULL && getenv(name) != NULL) {
+        fprintf(stderr, "nylon-ring: %s is ignored: this process has rights that whoever started it has not\n", name);
+    }
+    return chosen;
+}
+
 int nrpy_find_python(const nrpy_payload *payload, nrpy_python *python, char *error, size_t error_size) {
     memset(python, 0, sizeof *python);
-    const char *chosen = getenv("NYLON_RING_PYTHON");
+    const char *chosen = chosen_python();
     if (chosen != NULL && chosen[0] != '\0') {
         if (chosen[0] != '/') {
             snprintf(error, error_size,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import shutil
 import stat
 import struct
 import subprocess
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from conftest import ROOT, BuildPlugin, StartHost, is_sanitized
-from hosts.environments import compile_c, installed_stub
+from hosts.environments import compile_c, installed_stub, missing
 from nrhost import Status
 
 from nylon_ring_py.build.builder import write_plugin
@@ -269,6 +270,23 @@ def test_a_path_of_the_boot_record_does_not_hang_on_the_working_directory(
     bad = rebuilt(probe, tmp_path / "bad.so", pack_archive(payload.files), **{key: name})
     assert host.load(bad) == Status.ERR
     assert f"path {name} is not absolute" in host.stderr_tail()
+
+
+def test_who_starts_a_host_with_more_rights_chooses_no_python(probe: Path, tmp_path: Path) -> None:
+    """A host that is set-group-ID runs the recorded Python, and says so."""
+    groups = [65534] if os.geteuid() == 0 else [group for group in os.getgroups() if group != os.getegid()]
+    if not groups or os.statvfs(tmp_path).f_flag & os.ST_NOSUID:
+        missing("a second group, and a temporary folder where set-group-ID counts")
+    host = Path(shutil.copy(os.environ.get("NRHOST") or ROOT / "build/c/nrhost", tmp_path / "host"))
+    os.chown(host, -1, groups[0])
+    command = [host, "call", probe, "echo"]
+    environment = {**os.environ, "NYLON_RING_PYTHON": "/bin/true"}
+    refused = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert (refused.returncode, "/bin/true does not have nylon_ring_py" in refused.stderr) == (2, True), refused.stderr
+    host.chmod(0o2755)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert "NYLON_RING_PYTHON is ignored: this process has rights" in done.stderr
 
 
 def test_the_named_python_does_not_hang_on_the_working_directory(
