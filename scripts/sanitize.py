@@ -41,6 +41,7 @@ def sanitizer_environment(name: str, reports: Path) -> dict[str, str]:
     runtime = subprocess.run(["cc", f"-print-file-name={library}"], capture_output=True, text=True, check=True)
     to_files = f"log_path={reports}/report"
     tsan = f"suppressions={SUPPRESSIONS}/tsan.supp:halt_on_error=1:second_deadlock_stack=1"
+    ubsan = "print_stacktrace=1:halt_on_error=1"
     return {
         "LD_PRELOAD": str(Path(runtime.stdout.strip()).resolve()),
         "PYTHONMALLOC": "malloc",
@@ -48,7 +49,8 @@ def sanitizer_environment(name: str, reports: Path) -> dict[str, str]:
         "ASAN_OPTIONS": f"detect_leaks=0:{to_files}",
         "NRHOST_ASAN_OPTIONS": "detect_leaks=1",
         "LSAN_OPTIONS": f"suppressions={SUPPRESSIONS}/lsan.supp:print_suppressions=0",
-        "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
+        "UBSAN_OPTIONS": f"{ubsan}:{to_files}",
+        "NRHOST_UBSAN_OPTIONS": ubsan,
         "TSAN_OPTIONS": f"{tsan}:{to_files}",
         "NRHOST_TSAN_OPTIONS": tsan,
     }
@@ -91,7 +93,7 @@ def run_rust_under_asan(python: Path, environment: dict[str, str]) -> list[Resul
         NYLON_RING_TEST_CFLAGS="-fsanitize=address,undefined -fno-sanitize-recover=all",
         ASAN_OPTIONS=environment["NRHOST_ASAN_OPTIONS"],
         LSAN_OPTIONS=environment["LSAN_OPTIONS"],
-        UBSAN_OPTIONS=environment["UBSAN_OPTIONS"],
+        UBSAN_OPTIONS=environment["NRHOST_UBSAN_OPTIONS"],
     )
     return [
         run_rust("Rust hosts, Python plugins", plugins, "nylon-ring-host-v1", "nylon-ring-crates"),

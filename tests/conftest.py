@@ -102,6 +102,22 @@ def is_sanitized(kind: str) -> bool:
     return f"__{kind}_init".encode() in nrhost.read_bytes()
 
 
+def fewer(count: int) -> int:
+    """A twentieth of so many calls, streams or rounds where each takes ten times as long: under a sanitizer."""
+    return count // 20 if is_sanitized("asan") or is_sanitized("tsan") else count
+
+
+def needs_fork() -> None:
+    """Skips the test where a forked child may hang: it finds the allocator of GCC's AddressSanitizer locked."""
+    if is_sanitized("asan"):
+        pytest.skip("GCC's AddressSanitizer does not give its allocator's locks to the child of a process with threads")
+
+
+def memory_counts() -> bool:
+    """Whether resident memory says what is kept: a sanitizer keeps what was freed, and books that grow."""
+    return not is_sanitized("asan") and not is_sanitized("tsan")
+
+
 def check_flat(host: NrHost, rounds: Callable[[], object], keeps_fds: int = 0) -> None:
     """Runs the rounds until they add nothing: the first time fills caches, and a busy machine may make a thread more
     the second time; what leaks adds every time. Free memory of the heap is given back before it is looked at.
@@ -120,7 +136,7 @@ def check_flat(host: NrHost, rounds: Callable[[], object], keeps_fds: int = 0) -
         host.malloc_trim()
         after = host.process()
         growth.append(after.rss_kib - filled.rss_kib)
-    if not is_sanitized("asan") and not is_sanitized("tsan"):
+    if memory_counts():
         assert growth[-1] <= GROWTH_KIB, growth
     until(lambda: host.process().threads <= before.threads + CORE_THREADS)  # a thread that has ended shows for a moment
     assert after.fds <= before.fds + keeps_fds

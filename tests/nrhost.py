@@ -269,7 +269,11 @@ class NrHost:
         self.binary = Path(binary or os.environ.get("NRHOST") or ROOT / "build/c/nrhost")
         self._arguments = list(arguments)
         self._env = {**os.environ, **(env or {})}
-        for name in ("ASAN_OPTIONS", "TSAN_OPTIONS"):  # the host's own, which the sanitizers' script gives
+        for name in (
+            "ASAN_OPTIONS",
+            "TSAN_OPTIONS",
+            "UBSAN_OPTIONS",
+        ):  # the host's own, which the sanitizers' script gives
             if f"NRHOST_{name}" in os.environ:
                 self._env[name] = os.environ[f"NRHOST_{name}"]
         self._clean = clean

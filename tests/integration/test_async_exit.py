@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import BuildPlugin, StartHost
+from conftest import BuildPlugin, StartHost, needs_fork
 from hosts.environments import compile_host
 from nrhost import TROUBLE, Status
 
@@ -120,6 +120,7 @@ def test_the_process_exits_with_loops_at_work(
 def test_a_forked_child_is_refused_and_leaves(
     ending_host: Path, busy: Path, monkeypatch: pytest.MonkeyPatch, entry: str, event_loop: str
 ) -> None:
+    needs_fork()
     monkeypatch.setenv("TEST_EVENT_LOOP", event_loop)
     for code in (0, 7):
         run(ending_host, busy, entry, 0 if entry == "idle" else 2, "fork", code)
@@ -127,6 +128,7 @@ def test_a_forked_child_is_refused_and_leaves(
 
 @EVENT_LOOPS
 def test_a_fork_in_between(start_host: StartHost, busy: Path, event_loop: str) -> None:
+    needs_fork()
     host = start_host(env={"TEST_EVENT_LOOP": event_loop}, resident_fds=2, resident_threads=6)
     assert host.load(busy) == Status.OK
     sid = host.submit("waits").sid

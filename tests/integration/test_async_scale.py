@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import LOOP_FDS, LOOP_THREADS, BuildPlugin, StartHost, is_sanitized
+from conftest import LOOP_FDS, LOOP_THREADS, BuildPlugin, StartHost, fewer, memory_counts
 from hosts.environments import compile_host
 from nrhost import TROUBLE, NrHost, Status
 
@@ -71,8 +71,7 @@ def many_streams(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_many_streams_at_once(many: Path, many_streams: Path) -> None:
     """Opened, one frame echoed by each, closed, every StreamEnd seen; what they took of memory is there again."""
-    sanitized = is_sanitized("asan") or is_sanitized("tsan")
-    streams = STREAMS // 20 if sanitized else STREAMS
+    streams = fewer(STREAMS)
     done = subprocess.run(
         [many_streams, many, "echo", str(streams), str(ROUNDS)], capture_output=True, text=True, timeout=300
     )
@@ -85,7 +84,7 @@ def test_many_streams_at_once(many: Path, many_streams: Path) -> None:
         [float(figure) for figure in each] for each in rounds
     )
     assert left - objects < streams / 100, done.stdout  # no object is left of a stream
-    if not sanitized:  # the first round fills caches
+    if memory_counts():  # the first round fills caches
         assert last - first <= FRAGMENTS * (most - before), done.stdout
 
 

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import BuildPlugin, StartHost
+from conftest import BuildPlugin, StartHost, needs_fork
 from hosts.environments import compile_host
 from nrhost import TROUBLE, Status
 
@@ -187,12 +187,14 @@ def test_what_was_printed_is_not_lost(start_host: StartHost, build: BuildPlugin)
 @pytest.mark.parametrize("entry", ["idle", "python", "waits"])
 def test_a_forked_child_is_refused_and_leaves(ending_host: Path, busy: Path, entry: str) -> None:
     """Err from handle, shutdown and dlclose harmless, exit() clean; the parent goes on."""
+    needs_fork()
     for code in (0, 7):
         assert run(ending_host, busy, entry, 0 if entry == "idle" else 2, "fork", code)[0] == code
 
 
 @pytest.mark.parametrize("entry", ["idle", "begun"])
 def test_a_fork_in_between(start_host: StartHost, busy: Path, entry: str) -> None:
+    needs_fork()
     host = start_host()
     assert host.load(busy) == Status.OK
     for _ in range(10):

@@ -8,7 +8,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, BuildPlugin, StartHost
+from conftest import ROOT, BuildPlugin, StartHost, memory_counts
 from nrhost import NrHost, Status
 
 HASTY = {"POOLS_SHUTDOWN_S": "0.3"}
@@ -230,7 +230,7 @@ def test_many_loads_leave_nothing(start_host: StartHost, pools: Path) -> None:
         left.append(host.process())
     assert {now.children for now in left} == {0}
     assert left[-1].fds == left[0].fds
-    assert left[-1].rss_kib < left[9].rss_kib + 2048
+    assert left[-1].rss_kib < left[9].rss_kib + 2048 or not memory_counts()
 
 
 def test_a_failed_init_ends_its_executors(start_host: StartHost, build: BuildPlugin) -> None:

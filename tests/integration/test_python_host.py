@@ -9,7 +9,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from conftest import BuildPlugin, is_sanitized
+from conftest import BuildPlugin, needs_fork
 
 SOURCE = """
     import sys
@@ -387,8 +387,7 @@ def test_the_interpreter_ends_with_a_plugin_open(plugin: Path, abi: str, end: st
 
 
 def test_a_forked_child_is_refused_and_ends(plugin: Path) -> None:
-    if is_sanitized("asan"):
-        pytest.skip("GCC's AddressSanitizer does not give its allocator's locks to the child of a process with threads")
+    needs_fork()
     code = """
         host = Host.load(path)
         pid = os.fork()

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import BuildPlugin, StartHost, is_sanitized
+from conftest import BuildPlugin, StartHost, fewer
 from nrhost import NrHost, Status
 
 SOURCE = '''
@@ -136,7 +136,7 @@ def states(host: NrHost) -> int:
 
 @pytest.mark.long
 def test_a_million_calls_from_threads_that_come_and_go(host: NrHost) -> None:
-    calls = 50_000 if is_sanitized("asan") or is_sanitized("tsan") else 1_000_000
+    calls = fewer(1_000_000)
     before = states(host)
     storm = host.storm(
         calls=calls, threads=64, waves=4, body_size=16, check_echo=True, unary="echo_sync", raw="echo_raw",
