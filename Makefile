@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 C_FILES := $(shell git ls-files -co --exclude-standard '*.c' '*.h')
 PY_FILES := nylon_ring_py tests benchmarks scripts examples setup.py
 
-.PHONY: help setup host demo test conformance check format bench asan tsan memcheck faults mutants audit clean
+.PHONY: help setup host demo test conformance check format bench asan tsan memcheck faults fuzz mutants audit clean
 
 help:
 	@echo 'make setup   .venv with the package and all tools; then .venv/bin/nylon-ring works'
@@ -24,6 +24,7 @@ help:
 	@echo 'make overload  ten times what Python can serve: memory, refusals and latency stay as they are (MINUTES=10)'
 	@echo 'make mutants  break the core in some seventy places, and see that a test notices each (ONLY=text)'
 	@echo 'make audit   what advisory databases know about our dependencies; needs the network'
+	@echo 'make fuzz    libFuzzer and Hypothesis over the plugins'"'"' functions, payloads and life cycle (MINUTES=10 ONLY=vtable KEEP=1)'
 	@echo 'make clean   remove all that these made'
 
 setup:
@@ -87,6 +88,9 @@ mutants:
 
 audit:
 	@$(PYTHON) scripts/audit.py
+
+fuzz:
+	@$(PYTHON) scripts/fuzzing.py --minutes $(or $(MINUTES),10) $(addprefix --only ,$(ONLY)) $(if $(KEEP),--keep)
 
 clean:
 	rm -rf build .venv .venvs *.egg-info .mypy_cache .ruff_cache .pytest_cache host-harness/rust/target

@@ -76,5 +76,5 @@ def compile_replay(target: Target, folder: Path) -> Path:
 
 
 def inputs_of(target: Target) -> list[Path]:
-    """The corpus of a target: what make fuzz found worth keeping, and what once showed a fault."""
+    """The corpus: what make fuzz found worth keeping; in named/ what showed a fault, or was written by hand."""
     return sorted(path for path in (CORPUS / target.name).rglob("*") if path.is_file())

@@ -122,7 +122,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     }
     for (unsigned i = 0; i < count; i++) {
         size_t part = in.left / (count - i);
-        actors[i] = (actor){.session = &s, .memory = guard_new(REGIONS, VIEW_MAX)};
+        actors[i] = (actor){.session = &s, .thread = i, .memory = guard_new(REGIONS, VIEW_MAX)};
         actors[i].in.at = input_bytes(&in, &part);
         actors[i].in.left = part;
     }

@@ -63,6 +63,7 @@ typedef struct held {
 /* A host thread. */
 typedef struct actor {
     session *session;
+    unsigned thread; /* 0 for the first */
     input in;
     guard *memory;
     held held[HELD];
@@ -94,6 +95,9 @@ typedef struct request {
     uint8_t *expected;  /* owned; what the entry shows */
     size_t expected_size;
 } request;
+
+/* One of the sids that a thread's streams have again and again. */
+uint64_t stream_sid(unsigned thread, unsigned which);
 
 void next_request(actor *a, const instance *of, request *r);
 

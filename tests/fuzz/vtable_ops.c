@@ -144,7 +144,10 @@ static uint64_t some_sid(actor *a) {
     if (which < 0xc0 && a->held_count > 0) {
         return nrhost_call_sid(a->held[which % a->held_count].call);
     }
-    return which < 0xe0 ? (UINT64_C(1) << 40) + which % 4 : which < 0xf0 ? which - UINT64_C(0xe0) : UINT64_MAX - which;
+    if (which < 0xe0) {
+        return stream_sid(which / 4 % THREADS, which);
+    }
+    return which < 0xf0 ? which - UINT64_C(0xe0) : UINT64_MAX - which;
 }
 
 static void op_stream_data(actor *a) {

@@ -153,19 +153,23 @@ static void next_entry(actor *a, request *r) {
     r->call.entry = (NrStr){.ptr = name.ptr, .len = (uint32_t)name.len};
 }
 
+uint64_t stream_sid(unsigned thread, unsigned which) {
+    return (UINT64_C(1) << 40) + thread * 16u + which % 4;
+}
+
 /*
- * Some sids come again and again. Those of streams are others than those of unary calls, so that the ledger can tell
- * whose a reply is; only what is answered at once asks for an open stream's.
+ * Some sids come again and again. Those of streams are others than those of unary calls, and each thread has its own, so
+ * that the ledger can tell whose a reply is; only what is answered at once asks for an open stream's.
  */
 static void next_sid(actor *a, request *r) {
-    static const uint64_t again[] = {1001, 1002, UINT64_MAX, UINT64_C(1) << 63};
+    static const uint64_t again[] = {1001, 1011, UINT64_MAX + 1 - THREADS, UINT64_C(1) << 63};
     uint8_t which = input_byte(&a->in);
     bool wants_stream = r->entry != NULL && (r->entry->stream || (r->entry->sync && which >= 64));
     if (which < 8 && !wants_stream) {
-        r->call.sid = again[which % 4];
+        r->call.sid = again[which % 4] + a->thread;
         r->shares_sid = true;
     } else if (which < 96 && wants_stream) {
-        r->call.sid = (UINT64_C(1) << 40) + which % 4;
+        r->call.sid = stream_sid(a->thread, which);
         r->stream_sid = r->shares_sid = true;
     }
 }
