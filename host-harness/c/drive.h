@@ -100,7 +100,8 @@ typedef struct echo_call {
     bool fast;              /* by nrhost_call_fast */
     uint64_t pieces;        /* 0: the body goes with the call; else it is sent to the open stream, in so many pieces */
     bool may_fail;          /* Err is right as well */
-    uint64_t take;     /* not 0: the stream gives the body for ever, and its receiver is dropped after so many frames */
+    uint64_t
+        take; /* not 0: the stream gives the body again and again, and its receiver is dropped after so many frames */
     unsigned pause_us; /* before each frame is taken */
     double timeout_s;  /* for each frame; 0: the usual */
 } echo_call;
@@ -109,6 +110,8 @@ typedef struct echo_result {
     bool accepted, replied, wrong; /* replied: the terminal reply came */
     bool failed, dropped;          /* it was Err; the receiver was dropped before it came */
     NrStatus refused;              /* what handle answered, where that was not Ok */
+    uint64_t sid;
+    char fault[96]; /* what was wrong with the first wrong frame */
     uint64_t frames;
 } echo_result;
 
@@ -117,13 +120,14 @@ void echo_fill(uint8_t *body, size_t len, uint64_t number);
 /* The same as a JSON object {"number":N,"text":"…"} of at least ECHO_JSON_MIN bytes. */
 enum { ECHO_JSON_MIN = 48 };
 void echo_fill_json(uint8_t *body, size_t len, uint64_t number);
-echo_result echo_once(const plugin_slot *slot, const echo_call *what);
+echo_result echo_once(plugin_slot *slot, const echo_call *what);
 
 /* ---- trouble.c: the first disagreement of the process, and what led to it ---- */
-/* Notes what is wrong, unless something was before, and freezes the ledgers' events. Any thread. */
-void trouble(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* Notes what is wrong, unless something was before, and freezes the ledgers' events; those of the plugin it was found in
+ * are dumped (NULL: of none). Any thread. */
+void trouble(plugin_slot *slot, const char *format, ...) __attribute__((format(printf, 2, 3)));
 bool trouble_found(void);
-/* Whether the plugin's ledger has a broken promise; with `over`, an open call is one. Its events are dumped then. */
+/* Whether the plugin's ledger has a broken promise, which is trouble; with `over`, an open call is one. */
 void trouble_look(plugin_slot *slot, bool over);
 verb verb_trouble;
 

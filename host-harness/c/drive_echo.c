@@ -13,6 +13,7 @@ typedef struct exchange {
     uint64_t came; /* bytes of the body that came back */
     uint64_t frames;
     bool wrong, failed;
+    char fault[96];
 } exchange;
 
 /* Every byte tells the call and its own place: a frame of another call, or in another's place, is seen. */
@@ -53,9 +54,20 @@ static bool is_right(exchange *e, const nrhost_frame *frame) {
                atomic_load(&e->slot->stopping); /* the answer to what is in progress at a shutdown */
     }
     if (stream && frame->status == NR_STREAM_END) {
-        return frame->len == 0 && e->came == e->what->request.payload.len;
+        bool none_yet = e->came == 0 && e->what->take > 0; /* it may end before it has begun */
+        return frame->len == 0 && (none_yet || e->came == e->what->request.payload.len);
     }
     return frame->status == NR_OK && goes_on(e, frame) && (stream || e->came == e->what->request.payload.len);
+}
+
+static void look(exchange *e, const nrhost_frame *frame) {
+    bool stopping = atomic_load(&e->slot->stopping);
+    if (!is_right(e, frame) && !e->wrong) {
+        e->wrong = true;
+        snprintf(e->fault, sizeof e->fault, "frame %llu, %s, %zu bytes, after %llu bytes%s",
+                 (unsigned long long)e->frames, nrhost_status_name(frame->status), frame->len,
+                 (unsigned long long)e->came, stopping ? ", in a shutdown" : "");
+    }
 }
 
 /* Takes a frame and looks at it. */
@@ -68,7 +80,7 @@ static nrhost_outcome take(exchange *e) {
     nrhost_outcome outcome = nrhost_call_next(e->call, timeout_s, &frame);
     if (outcome == NRHOST_FRAME) {
         e->frames++;
-        e->wrong = !is_right(e, &frame) || e->wrong;
+        look(e, &frame);
         nrhost_frame_free(&frame);
     }
     return outcome;
@@ -94,17 +106,25 @@ static void send_body(exchange *e) {
 
 static echo_result echo_fast(exchange *e) {
     nrhost_frame reply;
-    nrhost_outcome outcome = nrhost_call_fast(e->slot->host, &e->what->request, &reply);
+    nrhost_request request = e->what->request;
+    request.sid = nrhost_next_sid(e->slot->host);
+    nrhost_outcome outcome = nrhost_call_fast(e->slot->host, &request, &reply);
     echo_result r = {.accepted = outcome != NRHOST_REFUSED, .replied = outcome == NRHOST_FRAME};
     r.refused = reply.status;
-    r.wrong = r.replied && !is_right(e, &reply);
+    r.sid = request.sid;
+    if (r.replied) {
+        e->frames = 1;
+        look(e, &reply);
+    }
+    r.wrong = e->wrong;
     r.failed = e->failed;
-    r.frames = r.replied;
+    r.frames = e->frames;
+    memcpy(r.fault, e->fault, sizeof r.fault);
     nrhost_frame_free(&reply);
     return r;
 }
 
-echo_result echo_once(const plugin_slot *slot, const echo_call *what) {
+echo_result echo_once(plugin_slot *slot, const echo_call *what) {
     exchange e = {.slot = slot, .what = what};
     nrhost_request request = what->request;
     nrhost_outcome outcome;
@@ -126,11 +146,14 @@ echo_result echo_once(const plugin_slot *slot, const echo_call *what) {
         outcome = take(&e);
         dropped = outcome == NRHOST_FRAME && what->take > 0 && e.frames == what->take;
     } while (outcome == NRHOST_FRAME && !dropped);
+    echo_result r = {.accepted = true,
+                     .replied = outcome == NRHOST_ENDED,
+                     .wrong = e.wrong,
+                     .failed = e.failed,
+                     .dropped = dropped,
+                     .sid = nrhost_call_sid(e.call),
+                     .frames = e.frames};
+    memcpy(r.fault, e.fault, sizeof r.fault);
     nrhost_call_release(e.call);
-    return (echo_result){.accepted = true,
-                         .replied = outcome == NRHOST_ENDED,
-                         .wrong = e.wrong,
-                         .failed = e.failed,
-                         .dropped = dropped,
-                         .frames = e.frames};
+    return r;
 }

@@ -34,11 +34,11 @@ void lane_pace(lane_member *m) {
     }
 }
 
-void lane_refused(lane_member *m, const plugin_slot *slot, NrStatus status, uint64_t began_ns) {
+void lane_refused(lane_member *m, plugin_slot *slot, NrStatus status, uint64_t began_ns) {
     lane_add(m, LANE_REFUSED, 1);
     histogram_add(&m->refused, lane_now_ns() - began_ns);
     if (!m->of->may_refuse && !atomic_load(&slot->stopping)) {
-        trouble("lane %s: handle answered %s", m->of->name, nrhost_status_name(status));
+        trouble(slot, "lane %s: handle answered %s", m->of->name, nrhost_status_name(status));
     }
 }
 
@@ -55,7 +55,7 @@ static void pass_on(lane_member *m) {
         if (place_thread(&m->thread, 0, run, m) != 0) {
             m->thread = self;
             m->follows = false;
-            trouble("lane %s: no thread could be started", l->name);
+            trouble(NULL, "lane %s: no thread could be started", l->name);
         }
         lane_add(m, LANE_LIVES, 1);
     }
@@ -311,7 +311,7 @@ void verb_churn(const command *c, json *out) {
     for (; done < rounds && !trouble_found() && (double)lane_now_ns() / 1e9 < until_s; done++) {
         random = random * 6364136223846793005u + 1442695040888963407u;
         if (!plugin_reload(c, (random >> 33) % 100 < drained, &broken, out)) {
-            trouble("reload %llu of %s: %.300s", (unsigned long long)done, command_text(c, "plugin", "main"),
+            trouble(NULL, "reload %llu of %s: %.300s", (unsigned long long)done, command_text(c, "plugin", "main"),
                     out->text);
             break;
         }

@@ -91,7 +91,7 @@ uint64_t lane_next(lane_member *m);
 /* Waits until the next call is due. */
 void lane_pace(lane_member *m);
 /* A refusal is right where the lane's calls may be, and while the plugin stops. */
-void lane_refused(lane_member *m, const plugin_slot *slot, NrStatus status, uint64_t began_ns);
+void lane_refused(lane_member *m, plugin_slot *slot, NrStatus status, uint64_t began_ns);
 
 /* ---- lane_calls.c: up to `count` calls, all of them over when it returns ---- */
 void lane_one_by_one(lane_member *m, plugin_slot *slot, uint64_t count);

@@ -5,7 +5,7 @@
 
 enum { UNKNOWN_ENTRY, NULL_ENTRY, NO_UTF8, LONG_PAYLOAD, NULL_PAYLOAD, STRAY_DATA, STRAY_CLOSE, HOSTILE_KINDS };
 
-static NrStatus be_hostile(const lane_member *m, const plugin_slot *slot, uint64_t kind) {
+static NrStatus be_hostile(const lane_member *m, plugin_slot *slot, uint64_t kind) {
     static const uint8_t no_utf8[] = {0xff, 0xfe, 0x80};
     nrhost_request request = m->of->request;
     nrhost_call *call = NULL;
@@ -47,8 +47,8 @@ void lane_hostile(lane_member *m, plugin_slot *slot, uint64_t count) {
             lane_add(m, LANE_REFUSED, 1);
             histogram_add(&m->refused, lane_now_ns() - began);
         } else {
-            trouble("lane %s: hostile call %llu was answered %s, not Invalid", m->of->name, (unsigned long long)kind,
-                    nrhost_status_name(status));
+            trouble(slot, "lane %s: hostile call %llu was answered %s, not Invalid", m->of->name,
+                    (unsigned long long)kind, nrhost_status_name(status));
         }
     }
 }

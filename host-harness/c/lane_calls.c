@@ -17,7 +17,7 @@ static void fire(lane_member *m, plugin_slot *slot) {
     }
 }
 
-static void exchange(lane_member *m, const plugin_slot *slot, echo_call *what, uint64_t number) {
+static void exchange(lane_member *m, plugin_slot *slot, echo_call *what, uint64_t number) {
     const lane *l = m->of;
     uint64_t began = lane_now_ns();
     echo_result r = echo_once(slot, what);
@@ -34,10 +34,11 @@ static void exchange(lane_member *m, const plugin_slot *slot, echo_call *what, u
         histogram_add(&m->taken, lane_now_ns() - began);
     }
     if (r.wrong) {
-        trouble("lane %s: call %llx got another answer than its own", l->name, (unsigned long long)number);
+        trouble(slot, "lane %s: call %llx (sid %llu) got another answer than its own: %s", l->name,
+                (unsigned long long)number, (unsigned long long)r.sid, r.fault);
     } else if (!r.replied && !r.dropped) {
-        trouble("lane %s: call %llx was accepted and not answered in %.0f s", l->name, (unsigned long long)number,
-                l->timeout_s);
+        trouble(slot, "lane %s: call %llx (sid %llu) was accepted and not answered in %.0f s", l->name,
+                (unsigned long long)number, (unsigned long long)r.sid, l->timeout_s);
     }
 }
 
@@ -74,7 +75,7 @@ typedef struct flight {
     uint64_t number, began_ns;
 } flight;
 
-static bool is_right(lane_member *m, const plugin_slot *slot, const nrhost_frame *frame, uint64_t number) {
+static bool is_right(lane_member *m, plugin_slot *slot, const nrhost_frame *frame, uint64_t number) {
     const lane *l = m->of;
     if (frame->status == NR_ERR) {
         lane_add(m, LANE_FAILED, 1);
@@ -86,7 +87,7 @@ static bool is_right(lane_member *m, const plugin_slot *slot, const nrhost_frame
 }
 
 /* False when the reply is not there yet, which is trouble with a `timeout_s`. Else the flight is over. */
-static bool land(lane_member *m, const plugin_slot *slot, flight *f, double timeout_s) {
+static bool land(lane_member *m, plugin_slot *slot, flight *f, double timeout_s) {
     nrhost_frame frame;
     nrhost_outcome outcome = nrhost_call_next(f->call, timeout_s, &frame);
     if (outcome != NRHOST_FRAME && timeout_s <= 0) {
@@ -97,13 +98,13 @@ static bool land(lane_member *m, const plugin_slot *slot, flight *f, double time
         lane_add(m, LANE_REPLIES, 1);
         lane_add(m, LANE_FRAMES, 1);
         if (!is_right(m, slot, &frame, f->number)) {
-            trouble("lane %s: call %llx (sid %llu) got another answer than its own: %s, %zu bytes", m->of->name,
+            trouble(slot, "lane %s: call %llx (sid %llu) got another answer than its own: %s, %zu bytes", m->of->name,
                     (unsigned long long)f->number, (unsigned long long)nrhost_call_sid(f->call),
                     nrhost_status_name(frame.status), frame.len);
         }
         nrhost_frame_free(&frame);
     } else {
-        trouble("lane %s: call %llx (sid %llu) was accepted and not answered in %.0f s", m->of->name,
+        trouble(slot, "lane %s: call %llx (sid %llu) was accepted and not answered in %.0f s", m->of->name,
                 (unsigned long long)f->number, (unsigned long long)nrhost_call_sid(f->call), timeout_s);
     }
     nrhost_call_release(f->call);
@@ -111,7 +112,7 @@ static bool land(lane_member *m, const plugin_slot *slot, flight *f, double time
 }
 
 /* An accepted call is in *f then. */
-static bool take_off(lane_member *m, const plugin_slot *slot, const nrhost_request *request, flight *f) {
+static bool take_off(lane_member *m, plugin_slot *slot, const nrhost_request *request, flight *f) {
     f->number = lane_next(m);
     f->began_ns = lane_now_ns();
     NrStatus status = nrhost_submit(slot->host, request, &f->call);
@@ -135,7 +136,7 @@ void lane_in_window(lane_member *m, plugin_slot *slot, uint64_t count) {
         request.id = nrhost_resolve(slot->host, request.entry);
     }
     if (flights == NULL) {
-        trouble("lane %s: out of memory", l->name);
+        trouble(NULL, "lane %s: out of memory", l->name);
         return;
     }
     for (uint64_t i = 0; i < count && lane_goes_on(l); i++) {

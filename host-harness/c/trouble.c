@@ -17,19 +17,6 @@ bool trouble_found(void) {
     return atomic_load_explicit(&found, memory_order_relaxed);
 }
 
-void trouble(const char *format, ...) {
-    va_list arguments;
-    nrhost_events_freeze();
-    va_start(arguments, format);
-    pthread_mutex_lock(&lock);
-    if (first[0] == '\0') {
-        vsnprintf(first, sizeof first, format, arguments);
-    }
-    pthread_mutex_unlock(&lock);
-    va_end(arguments);
-    atomic_store(&found, true);
-}
-
 static void write_event(FILE *file, const nrhost_event *event) {
     static const char *const words[] = {"handle called", "handle returned", "plugin sends", "host answered", ""};
     unsigned long long sid = event->sid;
@@ -66,18 +53,33 @@ static void write_events(plugin_slot *slot) {
     free(events);
 }
 
+void trouble(plugin_slot *slot, const char *format, ...) {
+    va_list arguments;
+    nrhost_events_freeze();
+    va_start(arguments, format);
+    pthread_mutex_lock(&lock);
+    bool is_first = first[0] == '\0';
+    if (is_first) {
+        vsnprintf(first, sizeof first, format, arguments);
+    }
+    pthread_mutex_unlock(&lock);
+    va_end(arguments);
+    if (is_first && slot != NULL) {
+        write_events(slot); /* at once: a reload may put another instance in its place */
+    }
+    atomic_store(&found, true);
+}
+
 void trouble_look(plugin_slot *slot, bool over) {
     nrhost_report report;
     if (!nrhost_ledger_report(slot->host, &report) || (report.first[0] == '\0' && (!over || report.open == 0))) {
         return;
     }
     if (report.first[0] != '\0') {
-        trouble("plugin %s: %s", slot->name, report.first);
+        trouble(slot, "plugin %s: %s", slot->name, report.first);
     } else {
-        trouble("plugin %s: %llu calls were accepted and never answered", slot->name, (unsigned long long)report.open);
-    }
-    if (over) {
-        write_events(slot);
+        trouble(slot, "plugin %s: %llu calls were accepted and never answered", slot->name,
+                (unsigned long long)report.open);
     }
 }
 
@@ -86,8 +88,8 @@ static void write_each(void *unused, plugin_slot *slot) {
     write_events(slot);
 }
 
-/* trouble [dump=FILE] [write=1]: what was wrong first. Events go to FILE: those of a plugin that ends with trouble, and
- * with write=1 those of all that are loaded. */
+/* trouble [dump=FILE] [write=1]: what was wrong first. Events go to FILE: those of the plugin that it was found in,
+ * and with write=1 those of all that are loaded. */
 void verb_trouble(const command *c, json *out) {
     const char *path = command_text(c, "dump", NULL);
     pthread_mutex_lock(&lock);

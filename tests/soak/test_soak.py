@@ -60,13 +60,16 @@ def run_faulty(folder: Path, lane: Lane) -> Run:
 @pytest.mark.parametrize(
     ("lane", "words"),
     [
-        (Lane("lose_sync", door="fast", batch=256), r"call \w+ was accepted and not answered"),
+        (Lane("lose_sync", door="fast", batch=256), r"call \w+ \(sid \d+\) was accepted and not answered"),
         (Lane("lose", window=64, batch=256, timeout=1), r"call \w+ \(sid \d+\) was accepted and not answered"),
         (Lane("twice", window=64, batch=256), r"plugin one: sid \d+: a reply for a sid never used, or whose call is"),
         (Lane("twice_sync", door="fast_id", plugin="two"), r"plugin two: sid \d+: reply 2 came after the terminal one"),
-        (Lane("garble", plugin="raw"), r"lane raw.garble.handle: call \w+ got another answer than its own"),
+        (Lane("garble", plugin="raw"), r"lane raw.garble.handle: call \w+ \(sid \d+\) got another answer than its own"),
         (Lane("mix_up", window=64, batch=256), r"plugin one: sid \d+: a reply for a sid never used"),
-        (Lane("swap", kind="stream", body_size=32), r"lane one.swap.stream: call \w+ got another answer than its own"),
+        (
+            Lane("swap", kind="stream", body_size=32),
+            r"lane one.swap.stream: call \w+ \(sid \d+\) got another answer than its own",
+        ),
     ],
 )
 def test_a_broken_promise_is_found(tmp_path: Path, lane: Lane, words: str) -> None:
