@@ -71,20 +71,21 @@ def shown_by(text: str) -> list[tuple[str, str]]:
     return rows
 
 
-def check_tests(text: str, sources: dict[str, list[Path]]) -> list[str]:
-    """Rows that name no test, or one that is not there."""
+def check_tests(text: str, sources: dict[str, list[Path]], paths: list[str]) -> list[str]:
+    """Rows that name no test, or one that is not there. A name with a slash is a file that a test reads."""
     wrong = []
     for what, cell in shown_by(text):
         files: list[Path] = []
-        tests = 0
+        found = []
         for name in re.findall(r"`([^`]+)`", cell):
-            if name.endswith((".py", ".rs", ".c")):
-                files = sources.get(Path(name).name, [])
-                tests += bool(files)
-            elif not any(re.search(rf"\b{name}\b", file.read_text()) for file in files):
-                tests = 0
-                break
-        if not tests:
+            if "/" in name:
+                found.append(any(path.endswith(f"/{name}") for path in paths))
+            elif name.endswith((".py", ".rs", ".c")):
+                files = sources.get(name, [])
+                found.append(bool(files))
+            else:
+                found.append(any(re.search(rf"\b{name}\b", file.read_text()) for file in files))
+        if not found or not all(found):
             wrong.append(f"{what!r} is shown by {cell!r}, and there is no such test")
     return wrong
 
@@ -105,7 +106,7 @@ def main() -> int:
             check_links(document, text)
             + check_words(text, words)
             + check_places(text, sources)
-            + check_tests(text, sources)
+            + check_tests(text, sources, [str(file) for file in files])
         ):
             print(f"{document.relative_to(ROOT)}: {problem}")
             count += 1

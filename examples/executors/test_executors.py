@@ -2,6 +2,7 @@
 
 import os
 
+import fragile
 import library
 import primes
 
@@ -21,3 +22,11 @@ def test_primes_are_counted_elsewhere() -> None:
         assert found == "25"
         assert int(process) != int(host.call("host").text) == os.getpid()
         assert host.call("count", body=b"many").status == Status.INVALID
+
+
+def test_a_crash_is_an_answer() -> None:
+    with FakeHost(fragile.plugin) as host:
+        assert host.call("length", body=b"four\0 and more").text == "4"
+        crashed = host.call("peek", body=b"0")
+        assert (crashed.status, crashed.text[:17]) == (Status.ERR, "BrokenProcessPool")
+        assert host.call("length", body=b"again").text == "5"
