@@ -17,8 +17,8 @@ plugin = Plugin("fragile", version="1.0.0", executor=process)
 
 @plugin.handle("peek")
 def peek(req: Request) -> bytes:
-    """The byte at the address in the body; elsewhere than in this process a SIGSEGV would be the host's end."""
-    return ctypes.c_char.from_address(int(req.body)).value
+    """The text at the address in the body; elsewhere than in this process a SIGSEGV would be the host's end."""
+    return ctypes.string_at(int(req.body))
 
 
 @plugin.handle("length")
