@@ -86,6 +86,11 @@ static inline bool lane_goes_on(const lane *l) {
     return !atomic_load_explicit(&l->over, memory_order_relaxed) && !trouble_found();
 }
 
+/* Starts so many of the lane's threads; false where one cannot be started: then lane_end and lane_free follow. */
+bool lane_start(lane *l, size_t threads);
+/* Waits until the calls in progress are over. */
+void lane_end(lane *l);
+void lane_free(lane *l);
 /* The next call's body in m->body, and its number. */
 uint64_t lane_next(lane_member *m);
 /* Waits until the next call is due. */

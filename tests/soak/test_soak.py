@@ -17,6 +17,8 @@ from soak.plan import Phase
 from soak.run import Run, soak
 from soak.running import Record
 
+pytestmark = pytest.mark.long  # the plugins that are wrong are in C, whichever Python runs the suite
+
 NRHOST = Path(os.environ.get("NRHOST", str(ROOT / "build/c/nrhost")))
 
 
