@@ -133,12 +133,12 @@ void nrpy_skip_handler(nrpy_exchange *exchange) {
     if (exchange->is_stream && !nrpy_exchange_has_ended(exchange)) {
         nrpy_stream_send_end(exchange);
     }
-    nrpy_exchange_part_done(exchange);
+    nrpy_exchange_part_done(exchange, NRPY_PART_HANDLER);
 }
 
 void nrpy_handler_ended(nrpy_exchange *exchange) {
     nrpy_count_with_gil(&exchange->entry->counters->ended);
-    nrpy_exchange_part_done(exchange);
+    nrpy_exchange_part_done(exchange, NRPY_PART_HANDLER);
     atomic_fetch_sub(&exchange->handlers, 1);
 }
 
@@ -183,6 +183,7 @@ static void finish_stream(nrpy_exchange *exchange, const nrpy_source *source, Py
 }
 
 void nrpy_exchange_finish(nrpy_exchange *exchange, PyObject *result, bool may_send) {
+    nrpy_exchange_part_done(exchange, NRPY_PART_HANDLER); /* the author's code has returned: the rest is sending */
     const nrpy_entry *entry = exchange->entry;
     nrpy_source source = nrpy_source_of(exchange->instance, entry, exchange->sid);
     if (result == NULL && has_obeyed(exchange)) {
@@ -629,7 +630,7 @@ void nrpy_refuse_item(nrpy_instance *instance, nrpy_item *item, const char *text
             nrpy_refuse_late(instance, call->sid, text);
         } else {
             nrpy_exchange_send(call->exchange, NR_ERR, text, strlen(text), true);
-            nrpy_exchange_part_done(call->exchange);
+            nrpy_exchange_part_done(call->exchange, NRPY_PART_HANDLER);
             nrpy_exchange_release(call->exchange);
             give_stream_thread_back(instance, call->entry);
         }

@@ -110,7 +110,7 @@ nrpy_exchange *nrpy_exchange_new(nrpy_instance *instance, const nrpy_entry *entr
         exchange->takes_input = (entry->flags & (NRPY_STREAM | NRPY_DUPLEX)) != 0;
         exchange->has_hooks = (entry->flags & NRPY_STREAM) != 0;
         exchange->inbox_served = exchange->has_hooks; /* by the first handler, until it returns */
-        atomic_init(&exchange->open_parts, entry->limits->max_pending > 0 ? 2 : 0);
+        atomic_init(&exchange->pending, entry->limits->max_pending > 0 ? NRPY_PART_ANSWER | NRPY_PART_HANDLER : 0);
     }
     return exchange;
 }
@@ -135,15 +135,26 @@ bool nrpy_exchange_abandon(nrpy_exchange *exchange) {
     }
     nrpy_registry_remove(&exchange->instance->registry, exchange);
     nrpy_deadlines_end(exchange);
-    nrpy_exchange_part_done(exchange);
-    nrpy_exchange_part_done(exchange);
+    nrpy_exchange_part_done(exchange, NRPY_PART_ANSWER | NRPY_PART_HANDLER);
     return true;
 }
 
-void nrpy_exchange_part_done(nrpy_exchange *exchange) {
-    if (atomic_load_explicit(&exchange->open_parts, memory_order_relaxed) > 0 &&
-        atomic_fetch_sub(&exchange->open_parts, 1) == 1) {
+void nrpy_exchange_part_done(nrpy_exchange *exchange, unsigned parts) {
+    unsigned open = atomic_load_explicit(&exchange->pending, memory_order_relaxed);
+    if (open == 0) {
+        return;
+    }
+    open = atomic_fetch_and(&exchange->pending, ~parts);
+    if (open != 0 && (open & ~parts) == 0) {
         atomic_fetch_sub(&exchange->entry->counters->pending, 1);
+    }
+}
+
+/* The host has had no room for the answer, which counts again. */
+static void answer_is_open_again(nrpy_exchange *exchange) {
+    if (exchange->entry != NULL && exchange->entry->limits->max_pending > 0 &&
+        atomic_fetch_or(&exchange->pending, NRPY_PART_ANSWER) == 0) {
+        atomic_fetch_add(&exchange->entry->counters->pending, 1);
     }
 }
 
@@ -158,7 +169,7 @@ static void say_over(nrpy_exchange *exchange, NrStatus status) {
     }
     nrpy_count_latency(counters, nrpy_clock_ns() - exchange->began_ns, 1);
     nrpy_deadlines_end(exchange);
-    nrpy_exchange_part_done(exchange);
+    nrpy_exchange_part_done(exchange, NRPY_PART_ANSWER);
 }
 
 /* ---- sending, with the turn ---- */
@@ -190,6 +201,7 @@ static nrpy_delivery enter_host(nrpy_exchange *exchange, nrpy_visit *visit, NrSt
     bool terminal = nrpy_exchange_is_terminal(exchange, status);
     if (terminal) {
         nrpy_state_drop(&instance->state, exchange->sid);
+        nrpy_exchange_part_done(exchange, NRPY_PART_ANSWER); /* the host may call again from inside its callback */
     }
     nrpy_delivery delivery = nrpy_host_deliver(&instance->host, exchange->sid, status, payload);
     if (delivery == NRPY_HELD_BACK && may_linger) {
@@ -200,6 +212,9 @@ static nrpy_delivery enter_host(nrpy_exchange *exchange, nrpy_visit *visit, NrSt
     }
     if (delivery == NRPY_HELD_BACK) {
         note_held_back(exchange, true);
+        if (terminal) {
+            answer_is_open_again(exchange);
+        }
     }
     return delivery;
 }

@@ -63,7 +63,7 @@ typedef struct nrpy_exchange {
     _Atomic unsigned turn;      /* NRPY_TURN_* */
     _Atomic unsigned cancelled; /* how often its handler was told to end; a generator is closed between two frames */
     _Atomic int handlers;       /* handlers running for it */
-    _Atomic int open_parts;     /* its answer and its handler, until each is over; of entries with max_pending */
+    _Atomic unsigned pending;   /* NRPY_PART_*, until each is over; of entries with max_pending */
     _Atomic bool is_over;       /* the host has its terminal, or wants none */
     bool is_stream;
     bool takes_input;                  /* a generator takes none */
@@ -105,6 +105,8 @@ typedef struct nrpy_exchange {
     _Atomic bool has_last_word;        /* it is in use */
     nrpy_frame last_word;              /* an Err without a text, for when there is no memory for another frame */
 } nrpy_exchange;
+
+enum { NRPY_PART_ANSWER = 1, NRPY_PART_HANDLER = 2 };
 
 enum {
     NRPY_TURN_BUSY = 1,  /* somebody is sending */
@@ -151,8 +153,8 @@ static inline bool nrpy_exchange_is_held_up(nrpy_exchange *exchange) {
  * hide that frames before it are lost. Returns whether there were any. */
 bool nrpy_exchange_give_up(nrpy_exchange *exchange);
 
-/* Its answer, or its handler, is over, or never began: twice, and its entry has room for another call. */
-void nrpy_exchange_part_done(nrpy_exchange *exchange);
+/* Its answer, its handler, or both are over, or never began: with the last of them its entry has room for another call. */
+void nrpy_exchange_part_done(nrpy_exchange *exchange, unsigned parts);
 
 /* Waits for the next change of what its lock guards, which the caller holds: it is let go of meanwhile. On threads of ours
  * only; must not hold the GIL. */

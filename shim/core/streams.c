@@ -72,6 +72,9 @@ static void make_frames(nrpy_exchange *exchange, PyObject *generator) {
         PyObject *value;
         PySendResult result = PyIter_Send(generator, Py_None, &value);
         nrpy_author_returned(result != PYGEN_ERROR ? value : NULL);
+        if (result != PYGEN_NEXT) {
+            nrpy_exchange_part_done(exchange, NRPY_PART_HANDLER);
+        }
         if (result == PYGEN_NEXT) {
             if (!send_frame(exchange, &source, generator, value)) {
                 return;

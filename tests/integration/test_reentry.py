@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import pytest
 from conftest import BuildPlugin, StartHost
-from nrhost import Status
+from nrhost import Abi, Status
 
 INSIDE = """
 from nylon_ring_py import Plugin, Response, Status
@@ -18,6 +18,11 @@ plugin.handle("pooled")(lambda req: b"pooled")
 plugin.handle_sync("sync")(lambda req: b"sync")
 plugin.handle_raw("raw", sync=True)(lambda payload: payload)
 plugin.handle_raw("echo")(lambda payload: payload)
+
+plugin.handle("limited", max_pending=1)(lambda req: b"pooled")
+
+@plugin.handle("limited_async", max_pending=1)
+async def limited_async(req): return b"coroutine"
 
 @plugin.handle("callback")
 def callback(req, callback): callback(b"callback")
@@ -44,6 +49,17 @@ def inside(build_once: BuildPlugin) -> Path:
 
 PARKED = 1 << 40
 KINDS = ("pooled", "sync", "raw", "echo", "callback", "callback_sync", "feed", "open")
+
+
+@pytest.mark.parametrize("abi", ["v1", "v2"])
+@pytest.mark.parametrize("entry", ["limited", "limited_async"])
+def test_the_answer_makes_room_for_the_next_call(inside: Path, start_host: StartHost, entry: str, abi: Abi) -> None:
+    """From inside it: a host that calls again when it has its answer is within a limit of one."""
+    host = start_host()
+    assert host.load(inside, abi=abi) == Status.OK
+    host.callback("reenter", entry=entry)
+    assert host.call(entry).ended
+    assert host.callback_report(inner_calls=1)["inner_refused"] == 0
 
 
 @pytest.mark.parametrize("mode", ["reenter", "join"])
