@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 
     Result = TypeVar("Result")
 
+REST_S = 0.001
+"""Seconds before an event loop that has failed goes on: what it lacks may be there by then."""
+
+TRIES = 100
+"""How often something is tried again that a call depends on."""
+
 LAST_TASKS_S = 1.0
 """Seconds that tasks an author left behind have to end once they are cancelled, when a plugin is unloaded."""
 
@@ -101,9 +107,15 @@ class Loops:
 
     def _run_on(self, loop: asyncio.AbstractEventLoop) -> None:
         try:
+            asyncio._set_running_loop(None)  # a run that failed may have failed to put this back
+            if isinstance(loop, asyncio.BaseEventLoop):
+                loop._thread_id = None  # type: ignore[attr-defined]  # and this
             loop.run_forever()
         except (SystemExit, KeyboardInterrupt) as failure:  # asyncio lets them out of an author's own tasks
             self._log.exception("a task or callback on the event loop", None, failure)
+        except BaseException as failure:  # of asyncio's own: no memory for the list of what is ready, for example
+            self._log.exception("the event loop", None, failure)
+            time.sleep(REST_S)
 
     def _end(self, loop: asyncio.AbstractEventLoop) -> None:
         left = asyncio.all_tasks(loop)
@@ -126,11 +138,40 @@ class Loops:
     def _on_exception(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """What no task can be given: a callback that raised, a task's exception that nobody asked for."""
         failure = context.get("exception")
+        if isinstance(failure, MemoryError) and _run_again(loop, context.get("handle")):
+            return
         where = f"the event loop: {context.get('message')}"
         if failure is None:
             self._log.warning(where)
         else:
             self._log.exception(where, None, failure)
+
+
+def _run_again(loop: asyncio.AbstractEventLoop, handle: Any) -> bool:
+    """Schedule a step of a task, or a callback of asyncio's own, again that there was no memory to begin: nobody else
+    would ever wake who waits for it.
+
+    A step keeps what it raises to itself, so a MemoryError that comes out of one is asyncio's own.
+
+    Args:
+        loop: the event loop.
+        handle: what asyncio could not run; None where it was something else.
+
+    Returns:
+        Whether it was one of these, and will run.
+    """
+    callback: Any = getattr(handle, "_callback", None)
+    is_own = str(getattr(callback, "__module__", "")).startswith("asyncio.")  # the end of run_until_complete
+    if not is_own and not isinstance(getattr(callback, "__self__", None), asyncio.Task):
+        return False
+    for _ in range(TRIES):
+        try:
+            loop.call_soon(callback, *handle._args, context=handle._context)
+        except MemoryError:
+            time.sleep(REST_S)
+        else:
+            return True
+    return False
 
 
 def _new_event_loop(kind: str) -> asyncio.AbstractEventLoop:

@@ -232,6 +232,18 @@ static int promote(const char *path, char *error, size_t error_size) {
     return 0;
 }
 
+/* musl opens this file, which asks for little, and then not a libpython made for glibc. */
+static const char *hint_at_libc(void) {
+#ifdef __GLIBC__
+    if (dlsym(RTLD_DEFAULT, "gnu_get_libc_version") == NULL) {
+        return ". This host runs on another C library (musl?) than the plugin's Python, which is made for glibc: link "
+               "the "
+               "host against glibc";
+    }
+#endif
+    return "";
+}
+
 static int open_libpython(const nrpy_python *python, char *error, size_t error_size) {
     if (dlsym(RTLD_DEFAULT, "Py_IsInitialized") != NULL) {
         return check_version(RTLD_DEFAULT, "the Python already in this process", python, error, error_size);
@@ -260,7 +272,7 @@ static int open_libpython(const nrpy_python *python, char *error, size_t error_s
     /* Local first: a wrong file must not put its symbols into everybody's scope. */
     void *handle = dlopen(python->libpython, RTLD_NOW | RTLD_LOCAL);
     if (handle == NULL) {
-        snprintf(error, error_size, "cannot open %s: %s", python->libpython, dlerror());
+        snprintf(error, error_size, "cannot open %s: %s%s", python->libpython, dlerror(), hint_at_libc());
         return -1;
     }
     if (check_version(handle, python->libpython, python, error, error_size) != 0) {

@@ -324,8 +324,8 @@ static int start_session(nrpy_instance *instance, const nrpy_open_args *args, co
         return -1;
     }
     instance->object = nrpy_instance_object_new(instance);
-    PyObject *module = PyImport_ImportModule("nylon_ring_py._session");
-    if (instance->object != NULL && module != NULL) {
+    PyObject *module = instance->object != NULL ? PyImport_ImportModule("nylon_ring_py._session") : NULL;
+    if (module != NULL) {
         instance->session = local != NULL
                                 ? PyObject_CallMethod(module, "start_local", "OO", instance->object, local->plugin)
                                 : session_from_archive(instance, module, args);

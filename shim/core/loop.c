@@ -126,7 +126,14 @@ static PyObject *feed_drain(PyObject *feed, PyObject *ignored) {
         nrpy_loop_wake(loop);
     }
     nrpy_owned_drop_plain();
-    return atomic_load(&loop->stopping) ? PyObject_CallMethod(loop->event_loop, "stop", NULL) : Py_NewRef(Py_None);
+    if (!atomic_load(&loop->stopping)) {
+        Py_RETURN_NONE;
+    }
+    PyObject *stopped = PyObject_CallMethod(loop->event_loop, "stop", NULL);
+    if (stopped == NULL) {
+        nrpy_loop_wake(loop); /* no memory for it: nobody else comes back for this */
+    }
+    return stopped;
 }
 
 /* ---- the feed: what the session's part in Python sees of it ---- */

@@ -43,4 +43,22 @@ static inline PyObject *nrpy_take_exception(void) {
 #endif
 }
 
+#if PY_VERSION_HEX < 0x030c0000
+/* Exported, but declared for CPython's own files only. */
+PyAPI_FUNC(void) _PyThreadState_SetCurrent(PyThreadState *state);
+#endif
+
+/* A state for this thread, which has none; NULL without memory, where PyThreadState_New of 3.11 follows the null pointer. */
+static inline PyThreadState *nrpy_new_state(void) {
+#if PY_VERSION_HEX >= 0x030c0000
+    return PyThreadState_New(PyInterpreterState_Main());
+#else
+    PyThreadState *state = _PyThreadState_Prealloc(PyInterpreterState_Main());
+    if (state != NULL) {
+        _PyThreadState_SetCurrent(state);
+    }
+    return state;
+#endif
+}
+
 #endif /* NRPY_PYTHON_H */

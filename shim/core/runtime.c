@@ -10,6 +10,7 @@
 #include "watched.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <link.h>
 #include <semaphore.h>
 #include <signal.h>
@@ -75,6 +76,19 @@ static int check_venv(const nrpy_open_args *args) {
         return -1;
     }
     return 0;
+}
+
+/* A host that has closed its standard descriptors opens its next sockets under their numbers, and what Python, a library
+ * or this file says would go there. So what is closed at the start is taken. */
+static void hold_standard_descriptors(void) {
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+        if (fcntl(fd, F_GETFD) < 0) {
+            int taken = open("/dev/null", O_RDWR); /* the lowest that is free; for child processes, too */
+            if (taken > STDERR_FILENO) {
+                close(taken); /* somebody else was faster */
+            }
+        }
+    }
 }
 
 static PyStatus configure(PyConfig *config, const nrpy_open_args *args) {
@@ -315,7 +329,7 @@ static void *run_runtime(void *argument) {
     int failed = 0;
     is_guest = Py_IsInitialized() != 0;
     if (is_guest) {
-        home_state = PyThreadState_New(PyInterpreterState_Main());
+        home_state = nrpy_new_state();
         if (home_state != NULL) {
             PyEval_RestoreThread(home_state);
         } else {
@@ -364,6 +378,7 @@ static int start(const nrpy_open_args *args) {
         }
         prepared = true;
     }
+    hold_standard_descriptors();
     if (check_venv(args) != 0) {
         return -1;
     }

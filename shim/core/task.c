@@ -97,8 +97,8 @@ static PyObject *new_task_with_step(nrpy_runner *runner, first_step *first, PyOb
     return task;
 }
 
-/* What a call raises, its runner has taken. */
-static void run_step(const first_step *first) {
+/* What a call raises, its runner has taken. Returns 0, or -1 where there was no memory for the step: the exception is set. */
+static int run_step(const first_step *first) {
     PyObject *done = NULL;
     if (PyContext_Enter(first->context) == 0) {
         done = PyObject_CallNoArgs(first->step);
@@ -106,10 +106,16 @@ static void run_step(const first_step *first) {
             Py_CLEAR(done);
         }
     }
-    if (done == NULL) {
-        PyErr_WriteUnraisable(first->step);
-    }
     Py_XDECREF(done);
+    return done != NULL ? 0 : -1;
+}
+
+/* Its step will not come again, and nobody wakes it. Takes the task; the exception stays set. */
+static void drop_task(PyObject *task) {
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    Py_DECREF(task);
+    PyErr_Restore(type, value, traceback);
 }
 
 static PyObject *start_in(nrpy_runner *runner, PyObject *context) {
@@ -121,8 +127,13 @@ static PyObject *start_in(nrpy_runner *runner, PyObject *context) {
     }
     first_step first = {.context = context};
     PyObject *task = new_task_with_step(runner, &first, keeper, name);
-    if (task != NULL && first.step != NULL) {
-        run_step(&first);
+    if (task != NULL && first.step != NULL && run_step(&first) != 0) {
+        if (runner->coroutine != NULL) {
+            drop_task(task);
+            task = NULL;
+        } else {
+            PyErr_WriteUnraisable(first.step);
+        }
     }
     Py_XDECREF(first.step);
     return task;

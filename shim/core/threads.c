@@ -42,7 +42,7 @@ static void delete_state(PyThreadState *state) {
     }
     /* CPython's key went first: a finalizer that calls PyGILState_Ensure would then make a second state and wait for the
      * GIL that this thread holds. A temporary state takes the place. */
-    PyThreadState *temporary = PyThreadState_New(PyInterpreterState_Main());
+    PyThreadState *temporary = nrpy_new_state();
     if (temporary == NULL) {
         return; /* no memory for it: the state stays in the interpreter's list, and nothing refers to it */
     }
@@ -274,7 +274,7 @@ bool nrpy_attach(nrpy_attachment *attachment, nrpy_thread *thread) {
         /* A state that somebody else gave this thread is borrowed each time: its owner may delete it. */
         state = PyGILState_GetThisThreadState();
         if (state == NULL) {
-            state = PyThreadState_New(PyInterpreterState_Main());
+            state = nrpy_new_state();
             if (state == NULL) {
                 return false;
             }

@@ -1,8 +1,12 @@
 #include "waiter.h"
 
 #include "module.h"
+#include "threads.h"
 
 #include <stdbool.h>
+
+/* How often a task is woken again that there was no memory to wake. */
+enum { TRIES = 100 };
 
 typedef struct {
     PyObject_HEAD
@@ -31,6 +35,17 @@ void nrpy_waiter_begin(PyObject *object) {
     self->is_done = self->is_cancelled = false;
 }
 
+static PyObject *call_in(PyObject *context, PyObject *callback, PyObject *argument) {
+    PyObject *result = NULL;
+    if (PyContext_Enter(context) == 0) {
+        result = PyObject_CallOneArg(callback, argument);
+        if (PyContext_Exit(context) != 0) {
+            Py_CLEAR(result);
+        }
+    }
+    return result;
+}
+
 PyObject *nrpy_waiter_wake(PyObject *object) {
     waiter *self = (waiter *)object;
     if (self->is_done || self->callback == NULL) {
@@ -40,12 +55,13 @@ PyObject *nrpy_waiter_wake(PyObject *object) {
     PyObject *context = self->context;
     self->callback = self->context = NULL;
     self->is_done = true;
-    PyObject *result = NULL;
-    if (PyContext_Enter(context) == 0) {
-        result = PyObject_CallOneArg(callback, object);
-        if (PyContext_Exit(context) != 0) {
-            Py_CLEAR(result);
-        }
+    PyObject *result = call_in(context, callback, object);
+    for (int tries = 1; result == NULL && tries < TRIES && PyErr_ExceptionMatches(PyExc_MemoryError); tries++) {
+        PyErr_Clear();
+        PyThreadState *state = PyEval_SaveThread();
+        nrpy_rest_for_memory(); /* nobody else would ever wake the task */
+        PyEval_RestoreThread(state);
+        result = call_in(context, callback, object);
     }
     Py_DECREF(callback);
     Py_DECREF(context);
@@ -108,11 +124,12 @@ static PyObject *cancel(PyObject *object, PyObject *args, PyObject *kwargs) {
     PyObject *arguments[] = {self->callback, object, self->context};
     PyObject *handle = method != NULL ? PyObject_Vectorcall(method, arguments, 2, nrpy_names.context_keyword) : NULL;
     Py_XDECREF(method);
-    Py_CLEAR(self->callback);
-    Py_CLEAR(self->context);
     if (handle == NULL) {
+        self->is_done = self->is_cancelled = false; /* it waits on, and can be woken */
         return NULL;
     }
+    Py_CLEAR(self->callback);
+    Py_CLEAR(self->context);
     Py_DECREF(handle);
     Py_RETURN_TRUE;
 }

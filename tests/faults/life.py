@@ -21,6 +21,11 @@ SOURCE = """
     @plugin.on_shutdown
     def leave(): pass
 
+    @plugin.handle("watch_python")
+    def watch_python(req):
+        import ctypes
+        return str(ctypes.PyDLL(req.body.decode()).faults_watch_python())
+
     plugin.handle_sync("sync")(lambda req: req.body)
     plugin.handle_raw("raw_sync", sync=True)(lambda payload: payload)
     plugin.handle_raw("raw")(lambda payload: payload)
