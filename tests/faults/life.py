@@ -26,6 +26,11 @@ SOURCE = """
         import ctypes
         return str(ctypes.PyDLL(req.body.decode()).faults_watch_python())
 
+    @plugin.handle_sync("deep")
+    def deep(req):
+        import json
+        json.loads("[" * 100_000)
+
     plugin.handle_sync("sync")(lambda req: req.body)
     plugin.handle_raw("raw_sync", sync=True)(lambda payload: payload)
     plugin.handle_raw("raw")(lambda payload: payload)

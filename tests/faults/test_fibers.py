@@ -30,7 +30,7 @@ def plugin(build_once: BuildPlugin) -> Path:
 def test_fibers_call_and_change_places(fiber_host: Path, plugin: Path, stack_kib: int) -> None:
     rounds = 40
     command = [str(fiber_host), str(plugin), str(stack_kib), str(rounds), *ENTRIES]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert not TROUBLE.search(done.stderr.encode()), done.stderr
     calls = FIBERS_AND_THREAD * rounds * len(ENTRIES)
     assert (done.returncode, done.stdout) == (0, f"{calls} of {calls} of {calls}\n"), done.stderr

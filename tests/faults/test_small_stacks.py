@@ -23,6 +23,7 @@ def test_a_life_on_threads_with_little_stack(start_host: StartHost, plugin: Path
     for _ in range(2):
         assert host.load(plugin, abi=abi, on="thread", stack=SMALL) == Status.OK
         check_all_work(host, stack=SMALL)
+        assert host.call("deep", on="thread", stack=SMALL).reply.text.startswith("RecursionError:")
         host.shutdown(on="thread", stack=SMALL)
         host.unload()
 
