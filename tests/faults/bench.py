@@ -15,7 +15,7 @@ from hosts.environments import installed_package
 from nrhost import Abi, NrHost
 
 # `make faults` lets every single allocation fail, `make test` one of so many.
-EVERY = int(os.environ.get("FAULTS_EVERY", "17"))
+EVERY = int(os.environ.get("FAULTS_EVERY", "29"))
 
 
 @dataclass(frozen=True)

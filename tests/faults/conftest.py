@@ -17,11 +17,16 @@ from nrhost import TROUBLE
 
 
 @pytest.fixture(scope="session")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+def plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_plugin(SOURCE, tmp_path_factory.mktemp("plugins") / "fault_all.so")
+
+
+@pytest.fixture(scope="session")
+def bench(plugin: Path, tmp_path_factory: pytest.TempPathFactory) -> Bench:
     if is_sanitized("asan") or is_sanitized("tsan"):
         pytest.skip("a sanitizer's allocator and threads stand before the injector's")
     folder = tmp_path_factory.mktemp("faults")
-    return Bench(build_plugin(SOURCE, folder / "fault_all.so"), build_injector(folder), folder)
+    return Bench(plugin, build_injector(folder), folder)
 
 
 @pytest.fixture(scope="session")

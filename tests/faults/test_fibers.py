@@ -6,8 +6,6 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import BuildPlugin
-from faults.life import SOURCE
 from hosts.environments import compile_host
 from nrhost import TROUBLE
 
@@ -19,11 +17,6 @@ FIBERS_AND_THREAD = 7
 @pytest.fixture(scope="module")
 def fiber_host(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return compile_host(tmp_path_factory.mktemp("hosts") / "fiber_host", "tests/faults/fiber_host.c")
-
-
-@pytest.fixture(scope="module")
-def plugin(build_once: BuildPlugin) -> Path:
-    return build_once(SOURCE, "fault_all")
 
 
 @pytest.mark.parametrize("stack_kib", [64, 256, 8192])

@@ -5,8 +5,6 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from conftest import BuildPlugin
-from faults.life import SOURCE
 from hosts.environments import compile_host
 from nrhost import TROUBLE
 
@@ -15,10 +13,9 @@ ENTRIES = [
 ]  # fmt: skip
 
 
-def test_a_storm_of_signals(build: BuildPlugin, tmp_path: Path) -> None:
+def test_a_storm_of_signals(plugin: Path, tmp_path: Path) -> None:
     """While it loads, under calls of every kind from large and small stacks, and while it shuts down."""
     host = compile_host(tmp_path / "signal_host", "tests/faults/signal_host.c")
-    plugin = build(SOURCE, "fault_all")
     command = [str(host), str(plugin), "300", *ENTRIES]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert not TROUBLE.search(done.stderr.encode()), done.stderr

@@ -5,16 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from conftest import BuildPlugin, StartHost
-from faults.life import SOURCE, check_all_work
+from conftest import StartHost
+from faults.life import check_all_work
 from nrhost import Abi, Status
 
 SMALL = 64 << 10
-
-
-@pytest.fixture(scope="module")
-def plugin(build_once: BuildPlugin) -> Path:
-    return build_once(SOURCE, "fault_all")
 
 
 @pytest.mark.parametrize("abi", ["v1", "v1-raw", "v2"])
