@@ -36,16 +36,26 @@ static void set_access(const guard *g, unsigned region, int access) {
     DEMAND(mprotect(g->memory + region * g->stride, g->room, access) == 0, "mprotect");
 }
 
-void *guard_copy(guard *g, const void *bytes, size_t length) {
+/* Opens the next region, of which `length` bytes are wanted; its first byte, or NULL. */
+static uint8_t *take_region(guard *g, size_t length) {
     if (g->taken == g->regions || length > g->room) {
         return NULL;
     }
     set_access(g, g->taken, PROT_READ | PROT_WRITE);
-    uint8_t *place = g->memory + g->taken++ * g->stride + g->room - length;
-    if (length > 0) {
-        memcpy(place, bytes, length);
+    return g->memory + g->taken++ * g->stride;
+}
+
+void *guard_copy(guard *g, const void *bytes, size_t length) {
+    uint8_t *region = take_region(g, length);
+    if (region == NULL || length == 0) {
+        return region == NULL ? NULL : region + g->room;
     }
-    return place;
+    return memcpy(region + g->room - length, bytes, length);
+}
+
+void *guard_copy_behind(guard *g, const void *bytes, size_t length) {
+    uint8_t *region = take_region(g, length);
+    return region == NULL || length == 0 ? region : memcpy(region, bytes, length);
 }
 
 void guard_end(guard *g) {

@@ -71,8 +71,11 @@ typedef struct guard guard;
 guard *guard_new(unsigned regions, size_t room);
 void guard_free(guard *g);
 
-/* A copy of the bytes; the byte behind the last one is on a page without access. NULL: no region is left, or no room. */
+/* A copy of the bytes, with a page without access right behind its last one. NULL: no region is left, or no room. */
 void *guard_copy(guard *g, const void *bytes, size_t length);
+
+/* The same with such a page right before its first byte. */
+void *guard_copy_behind(guard *g, const void *bytes, size_t length);
 
 /* What guard_copy gave may not be looked at any more: its pages lose their access until they are given again. */
 void guard_end(guard *g);

@@ -5,8 +5,8 @@
 
 enum { HEADERS = 6, MANY = 300, HEADER_MAX = 64 };
 
-/* Shapes of a view. Three in eight are lies. */
-enum { SHAPE_NULL = 5, SHAPE_OVERFLOW = 6, SHAPE_EMPTY = 7, SHAPES = 8 };
+/* Shapes of a view. All below are honest: most end at a page without access, one begins behind such a page. */
+enum { SHAPE_BEHIND = 4, SHAPE_NULL = 5, SHAPE_OVERFLOW = 6, SHAPE_EMPTY = 7, SHAPES = 8 };
 
 static const void *guarded(actor *a, const void *bytes, size_t length) {
     const void *copy = guard_copy(a->memory, bytes, length);
@@ -15,7 +15,7 @@ static const void *guarded(actor *a, const void *bytes, size_t length) {
 }
 
 /* Length 255 stands for a long one: so many times 256 bytes of a pattern. */
-static view honest_view(actor *a, size_t most) {
+static view honest_view(actor *a, size_t most, bool behind) {
     static uint8_t pattern[VIEW_MAX];
     size_t length = input_byte(&a->in);
     const uint8_t *bytes;
@@ -26,7 +26,9 @@ static view honest_view(actor *a, size_t most) {
         length = length < most ? length : most;
         bytes = input_bytes(&a->in, &length);
     }
-    return (view){.ptr = guarded(a, bytes, length), .len = length, .possible = true};
+    const uint8_t *ptr = behind ? guard_copy_behind(a->memory, bytes, length) : guarded(a, bytes, length);
+    DEMAND(ptr != NULL, "the target has too few regions");
+    return (view){.ptr = ptr, .len = length, .possible = true};
 }
 
 static view empty_view(actor *a) {
@@ -51,7 +53,8 @@ static view overflowing_view(actor *a, bool wide) {
 }
 
 static view limited_view(actor *a, bool wide, size_t most) {
-    switch (input_byte(&a->in) % SHAPES) {
+    uint8_t shape = input_byte(&a->in) % SHAPES;
+    switch (shape) {
     case SHAPE_NULL:
         return (view){.ptr = NULL, .len = (uint64_t)input_byte(&a->in) + 1};
     case SHAPE_OVERFLOW:
@@ -59,7 +62,7 @@ static view limited_view(actor *a, bool wide, size_t most) {
     case SHAPE_EMPTY:
         return empty_view(a);
     default:
-        return honest_view(a, most);
+        return honest_view(a, most, shape == SHAPE_BEHIND);
     }
 }
 
