@@ -55,6 +55,7 @@ typedef struct held {
     nrhost_call *call;
     const instance *of;
     const entry *entry;
+    bool closed;       /* stream_close was called for its sid, whatever came of it */
     bool ends;         /* by itself, and the host knows its replies from others' */
     uint8_t *expected; /* owned; NULL: anything may come */
     size_t expected_size;
@@ -91,6 +92,7 @@ typedef struct request {
     const entry *entry; /* NULL: there is no such entry */
     bool possible;      /* nothing in it has to be refused */
     bool stream_sid;    /* its sid may be that of an open stream */
+    bool sid_is_open;   /* it is that of a stream which is open beyond doubt */
     bool shares_sid;    /* with other calls in progress: the host cannot tell whose a reply is */
     uint8_t *expected;  /* owned; what the entry shows */
     size_t expected_size;

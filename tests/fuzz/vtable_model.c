@@ -83,6 +83,8 @@ void check_status(const session *s, const instance *of, int before, const reques
                status);
     } else if (status == NR_INVALID) {
         DEMAND(r->stream_sid || after != OPEN, "%s answered Invalid", name); /* shutdown may be about to return */
+    } else if (r->sid_is_open && after == OPEN) {
+        DEMAND(status == NR_INVALID, "%s took the sid of an open stream", name);
     } else if (r->entry->sync && after == OPEN) {
         DEMAND(status == NR_OK, "%s answered %u", name, status);
     } else {

@@ -165,6 +165,10 @@ static void op_stream_close(actor *a) {
     instance *of = some_instance(a);
     uint64_t sid = some_sid(a);
     int before = atomic_load(&of->phase);
+    for (unsigned i = 0; i < a->held_count; i++) {
+        held *h = &a->held[i];
+        h->closed = h->closed || nrhost_call_sid(h->call) == sid;
+    }
     NrStatus status = nrhost_close_stream(of->host, sid);
     TRACE("stream_close, sid %llu: %u\n", (unsigned long long)sid, status);
     check_stream_status(of, before, true, status);

@@ -111,7 +111,8 @@ static void next_headers(actor *a, request *r) {
         r->possible = false;
         bool behind = count > 252;
         r->metadata.headers = behind ? (const NrHeader *)(UINTPTR_MAX - 31) : NULL; // NOLINT: no place of ours
-        r->metadata.headers_len = behind ? UINT32_MAX : count;
+        /* So many that their bytes are none in 32 bits, or nearly all there are. */
+        r->metadata.headers_len = behind ? UINT32_MAX : count == 251 ? UINT32_C(1) << 27 : count;
         return;
     }
     unsigned distinct = count % (HEADERS + 1);
@@ -160,11 +161,22 @@ uint64_t stream_sid(unsigned thread, unsigned which) {
     return (UINT64_C(1) << 40) + thread * 16u + which % 4;
 }
 
+/* Whether one thread alone has opened a stream of that sid that only a close or a shutdown ends. */
+static bool is_open_stream(const actor *a, const instance *of, uint64_t sid) {
+    bool found = false;
+    for (unsigned i = 0; a->session->alone && i < a->held_count; i++) {
+        const held *h = &a->held[i];
+        found = found || (h->of == of && !h->closed && strncmp(h->entry->name, "talk", 4) == 0 &&
+                          nrhost_call_sid(h->call) == sid);
+    }
+    return found;
+}
+
 /*
  * Some sids come again and again. Those of streams are others than those of unary calls, and each thread has its own, so
  * that the ledger can tell whose a reply is; only what is answered at once asks for an open stream's.
  */
-static void next_sid(actor *a, request *r) {
+static void next_sid(actor *a, const instance *of, request *r) {
     static const uint64_t again[] = {1001, 1011, UINT64_MAX + 1 - THREADS, UINT64_C(1) << 63};
     uint8_t which = input_byte(&a->in);
     bool wants_stream = r->entry != NULL && (r->entry->stream || (r->entry->sync && which >= 64));
@@ -174,6 +186,7 @@ static void next_sid(actor *a, request *r) {
     } else if (which < 96 && wants_stream) {
         r->call.sid = stream_sid(a->thread, which);
         r->stream_sid = r->shares_sid = true;
+        r->sid_is_open = is_open_stream(a, of, r->call.sid);
     }
 }
 
@@ -191,7 +204,7 @@ static void next_id(actor *a, const instance *of, request *r) {
 void next_request(actor *a, const instance *of, request *r) {
     *r = (request){.possible = true};
     next_entry(a, r);
-    next_sid(a, r);
+    next_sid(a, of, r);
     r->call.kind = r->entry != NULL && r->entry->stream ? NRHOST_STREAM : NRHOST_UNARY;
     uint8_t door = input_byte(&a->in);
     r->call.raw = door % 4 == 0;
