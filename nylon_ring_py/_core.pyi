@@ -26,6 +26,13 @@ DUPLEX: Final = 64
 def clock() -> float:
     """The time in seconds that deadlines are kept by: that of `time.monotonic`, unless a test moves it by hand."""
 
+def fork_exec(*args: object) -> int:
+    """`_posixsubprocess.fork_exec`; on a thread of the core's the child has the mask of the program's main thread.
+
+    Raises:
+        BaseException: what that one raises.
+    """
+
 def handler_left() -> None:
     """End this process if it is a child of fork that was made in the handler which has just been left."""
 

@@ -51,7 +51,11 @@ class _Finder:
             sys.path_hooks.insert(0, self.path_hook)
 
     def find_spec(self, fullname: str, path: object = None, target: object = None) -> ModuleSpec | None:
-        """Returns the spec of a plugin's module, None for every other name."""
+        """Returns the spec of a plugin's module; of subprocess, made fit for our threads; else None."""
+        if fullname == "subprocess":
+            from nylon_ring_py._children import find_subprocess
+
+            return find_subprocess(self)
         importer = self.importers.get(fullname.partition(".")[0])
         return importer.find_spec(fullname) if importer is not None else None
 

@@ -2,6 +2,7 @@
 
 #include "call_object.h"
 #include "callback.h"
+#include "children.h"
 #include "clock.h"
 #include "dispatch.h"
 #include "entries.h"
@@ -160,6 +161,8 @@ static PyObject *clock_seconds(PyObject *self, PyObject *ignored) {
 static PyMethodDef functions[] = {
     {"current_call", nrpy_current_call, METH_NOARGS, "current_call() -> Call: the call this thread or task works for."},
     {"handler_left", nrpy_handler_left, METH_NOARGS, "handler_left(): ends a child of fork that a handler has left."},
+    {"fork_exec", nrpy_fork_exec, METH_VARARGS,
+     "fork_exec(*args) -> int: _posixsubprocess's, with the host's signals."},
     {"clock", clock_seconds, METH_NOARGS, "clock() -> float: the time in seconds that deadlines are kept by."},
     {NULL, NULL, 0, NULL},
 };

@@ -317,6 +317,14 @@ void nrpy_drop_later(nrpy_thread *thread, PyObject *object, uint64_t size) {
 
 /* ---- our own threads ---- */
 
+void nrpy_own_mask(sigset_t *blocked) {
+    static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP, SIGSYS};
+    sigfillset(blocked);
+    for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++) {
+        sigdelset(blocked, faults[i]);
+    }
+}
+
 int nrpy_spawn(pthread_t *id, void *(*run)(void *), void *argument) {
     pthread_attr_t attributes;
     int failed = pthread_attr_init(&attributes);
@@ -326,11 +334,7 @@ int nrpy_spawn(pthread_t *id, void *(*run)(void *), void *argument) {
     pthread_attr_setstacksize(&attributes, OWN_STACK);
     sigset_t blocked;
     sigset_t before;
-    sigfillset(&blocked);
-    static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP, SIGSYS};
-    for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++) {
-        sigdelset(&blocked, faults[i]);
-    }
+    nrpy_own_mask(&blocked);
     pthread_sigmask(SIG_SETMASK, &blocked, &before);
     failed = pthread_create(id, &attributes, run, argument);
     pthread_sigmask(SIG_SETMASK, &before, NULL);

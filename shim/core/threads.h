@@ -12,6 +12,7 @@
 #include "blocks.h"
 #include "core_table.h"
 
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -157,6 +158,9 @@ void nrpy_fence_all_threads(void);
 /* Drops a reference from a detached thread: small plain bytes and str wait for its next attach, the rest is dropped at
  * once. Takes the reference. Must not hold the GIL. */
 void nrpy_drop_later(nrpy_thread *thread, PyObject *object, uint64_t size);
+
+/* The signals that threads of ours block. */
+void nrpy_own_mask(sigset_t *blocked);
 
 /* Starts a thread of ours: 8 MiB of stack, all signals blocked but those of faults. Returns 0 or an errno. */
 int nrpy_spawn(pthread_t *id, void *(*run)(void *), void *argument);
