@@ -190,6 +190,8 @@ NRHOST_INTERNAL extern const NrHostExt nrhost_ext;
 NRHOST_INTERNAL void nrhost_states_free(nrhost_state *states);
 
 /* ext.c */
+/* `keep`: it will stay after nrhost_ctx_retire. NULL without memory. */
+NRHOST_INTERNAL nrhost_ctx *nrhost_ctx_make(nrhost *host, bool keep);
 NRHOST_INTERNAL void nrhost_ctx_publish(nrhost_ctx *ctx);
 NRHOST_INTERNAL void nrhost_ctx_retire(nrhost_ctx *ctx, bool keep);
 

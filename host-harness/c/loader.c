@@ -105,10 +105,8 @@ fail:
 }
 
 static nrhost_ctx *make_ctx(nrhost *host) {
-    nrhost_ctx *ctx = malloc(sizeof *ctx);
+    nrhost_ctx *ctx = nrhost_ctx_make(host, host->options.keep_dead_ctx);
     if (ctx != NULL) {
-        *ctx = (nrhost_ctx){.host = host};
-        atomic_init(&ctx->magic, NRHOST_CTX_LIVE);
         if (host->front->offers_state) {
             nrhost_ctx_publish(ctx);
         }

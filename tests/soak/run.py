@@ -26,6 +26,10 @@ from soak.running import Disagreement, Record, run_phase
 
 ROOT = Path(__file__).resolve().parents[2]
 
+#: glibc's malloc otherwise has a heap for each thread, and how much of them lies free and in pieces differs from round to
+#: round by more than a leak that is to be seen.
+ONE_HEAP = {"MALLOC_ARENA_MAX": "1"}
+
 
 @dataclasses.dataclass
 class Run:
@@ -56,7 +60,7 @@ class Run:
 
     def go(self, files: build.Files) -> None:
         """All phases; `fault` says what did not hold, and the folder has what is needed to see why."""
-        with NrHost(resident_threads=CORE_THREADS) as host:
+        with NrHost(resident_threads=CORE_THREADS, env=ONE_HEAP) as host:
             host.on_silence = lambda: findings.write_backtraces(self.folder, host)
             self._go(host, files)
             if self.fault:
