@@ -26,8 +26,8 @@ from soak.running import Disagreement, Record, run_phase
 
 ROOT = Path(__file__).resolve().parents[2]
 
-#: glibc's malloc otherwise has a heap for each thread, and how much of them lies free and in pieces differs from round to
-#: round by more than a leak that is to be seen.
+#: glibc's malloc otherwise has a heap for each thread, and how much of them lies free and in pieces differs from round
+#: to round by more than a leak that is to be seen.
 ONE_HEAP = {"MALLOC_ARENA_MAX": "1"}
 
 
