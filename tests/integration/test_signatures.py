@@ -152,17 +152,19 @@ def test_a_payload_that_was_changed(refused: Refused, signed: Path, alice: Signe
     assert "its signature is wrong: it was changed after it was signed" in refused(changed, str(alice.public))
 
 
-@pytest.mark.parametrize("at", [0, 31, 32, 63, 64, 127])
-def test_each_part_of_a_signature_counts(
-    refused: Refused, signed: Path, alice: Signer, tmp_path: Path, at: int
-) -> None:
-    image = bytearray(signed.read_bytes())
-    start = payload_place(bytes(image))[0] + SIGNATURE_PLACE
-    image[start + at] ^= 1
-    changed = tmp_path / "changed.so"
-    changed.write_bytes(image)
-    said = refused(changed, str(alice.public))
-    assert "its signature is wrong" in said or "which is not among those trusted" in said
+def test_each_part_of_a_signature_counts(start_host: StartHost, signed: Path, alice: Signer, tmp_path: Path) -> None:
+    image = signed.read_bytes()
+    start = payload_place(image)[0] + SIGNATURE_PLACE
+    host = start_host(env={"NYLON_RING_TRUSTED_KEYS": str(alice.public), "MARK": str(tmp_path / "mark")})
+    for at in (0, 31, 32, 63, 64, 127):
+        changed = bytearray(image)
+        changed[start + at] ^= 1
+        plugin = tmp_path / f"changed{at}.so"
+        plugin.write_bytes(changed)
+        assert host.load(plugin, plugin=f"changed{at}") == Status.ERR
+        said = host.stderr_tail().rpartition("did not start:")[2]
+        assert ("which is not among those trusted" if at in (32, 63) else "its signature is wrong") in said
+    assert not (tmp_path / "mark").exists()
 
 
 def test_an_unsigned_boot_record_leads_nowhere(refused: Refused, unsigned: Path, alice: Signer, tmp_path: Path) -> None:
@@ -182,23 +184,24 @@ def test_an_unsigned_boot_record_leads_nowhere(refused: Refused, unsigned: Path,
     assert "it is not signed" in refused(bad, str(alice.public))
 
 
-@pytest.mark.parametrize(
-    ("keys", "said"),
-    [
-        ("", "is neither the absolute path of a file with public keys nor such keys"),
-        ("keys.pem", "is neither the absolute path"),
-        ("/nowhere/keys.pem", "the keys cannot be read: No such file or directory"),
-        ("/dev/null", "has no public key"),
-        ("/", "the keys cannot be read: Is a directory"),
-        (
-            "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----",
-            "key 1 of NYLON_RING_TRUSTED_KEYS is no Ed25519",
-        ),
-        ("-----BEGIN PUBLIC KEY-----\nAAAA", "key 1 of NYLON_RING_TRUSTED_KEYS is no Ed25519"),
-    ],
-)
-def test_keys_that_cannot_be_read_refuse_everything(refused: Refused, signed: Path, keys: str, said: str) -> None:
-    assert said in refused(signed, keys)
+NO_KEYS = {
+    "": "is neither the absolute path of a file with public keys nor such keys",
+    "keys.pem": "is neither the absolute path",
+    "/nowhere/keys.pem": "the keys cannot be read: No such file or directory",
+    "/dev/null": "has no public key",
+    "/": "the keys cannot be read: Is a directory",
+    "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----": "key 1 of NYLON_RING_TRUSTED_KEYS is no Ed25519",
+    "-----BEGIN PUBLIC KEY-----\nAAAA": "key 1 of NYLON_RING_TRUSTED_KEYS is no Ed25519",
+}
+
+
+def test_keys_that_cannot_be_read_refuse_everything(start_host: StartHost, signed: Path, tmp_path: Path) -> None:
+    host = start_host(env={"MARK": str(tmp_path / "mark")})
+    for number, (keys, said) in enumerate(NO_KEYS.items()):
+        host.setenv("NYLON_RING_TRUSTED_KEYS", keys)
+        assert host.load(signed, plugin=f"plugin{number}") == Status.ERR
+        assert said in host.stderr_tail().rpartition("did not start:")[2]
+    assert not (tmp_path / "mark").exists()
 
 
 def test_a_private_key_is_not_taken_for_a_public_one(refused: Refused, signed: Path, alice: Signer) -> None:
