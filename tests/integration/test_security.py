@@ -280,7 +280,7 @@ def test_who_starts_a_host_with_more_rights_chooses_no_python(probe: Path, tmp_p
         missing("a second group, and a temporary folder where set-group-ID counts")
     host = Path(shutil.copy(os.environ.get("NRHOST") or ROOT / "build/c/nrhost", tmp_path / "host"))
     os.chown(host, -1, groups[0])
-    command = [host, "call", probe, "echo"]
+    command = [str(host), "call", str(probe), "echo"]
     environment = {**os.environ, "NYLON_RING_PYTHON": "/bin/true"}
     refused = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert (refused.returncode, "/bin/true does not have nylon_ring_py" in refused.stderr) == (2, True), refused.stderr

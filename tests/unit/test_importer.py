@@ -218,7 +218,7 @@ def test_import_after_unload_does_not_reach_another_instance() -> None:
 
 def test_a_name_is_free_once_nothing_is_left_under_it() -> None:
     """Another instance is loaded in the middle of an unload, as threads may: here what the unload lets go does it."""
-    files = {"main.py": "import helper", "helper.py": ""}
+    files: dict[str, str | bytes] = {"main.py": "import helper", "helper.py": ""}
     old, new = make(files), make(files)
 
     class Last:
