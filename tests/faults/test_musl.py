@@ -6,9 +6,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import pytest
 from conftest import BuildPlugin
-from hosts.environments import ROOT
+from hosts.environments import ROOT, missing
 
 SOURCE = """
     from nylon_ring_py import Plugin
@@ -16,8 +15,9 @@ SOURCE = """
 """
 
 
-@pytest.mark.skipif(shutil.which("musl-gcc") is None, reason="musl-gcc (Debian: musl-tools) is not here")
 def test_init_says_that_the_host_runs_on_another_libc(build: BuildPlugin, tmp_path: Path) -> None:
+    if shutil.which("musl-gcc") is None:
+        missing("musl-gcc (Debian: musl-tools)")
     host = tmp_path / "musl_host"
     command = ["musl-gcc", "-std=c11", "-Ishim/abi", "-o", str(host), "tests/faults/musl_host.c"]
     subprocess.run(command, check=True, cwd=ROOT)
