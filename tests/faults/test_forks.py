@@ -100,14 +100,15 @@ CHILDREN = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("how", CHILDREN)
 def test_a_child_of_the_host_s(run_host: RunHost, busy: Path, how: str) -> None:
     """While workers compute, loops spin, timers are armed and threads wait for the GIL."""
     load = ["call:computes", "call:spins", "call:spins", "call:waits", "call:child", "call:pooled", "begun:5"]
-    ended = run_host(busy, "load", *load, *[f"fork:{how}"] * 4, "call:echo_sync", "shutdown", "end:return:3")
+    ended = run_host(busy, "load", *load, *[f"fork:{how}"] * 2, "call:echo_sync", "shutdown", "end:return:3")
     assert ended.code == 3, ended
     lines = ended.lines[ended.lines.index("init 0") :]
-    assert told(lines) == [*CHILDREN[how], "exited 5"] * 4, ended
+    assert told(lines) == [*CHILDREN[how], "exited 5"] * 2, ended
 
 
 # By whom each is answered: a worker, an event loop, a thread of the author's, of a stream's, of a pool's, the timer.
@@ -128,6 +129,7 @@ def forks(entries: list[str], how: str) -> list[str]:
     return steps
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("how", ["exit", "call", "exec", "fork"])
 def test_a_child_made_inside_send_result(run_host: RunHost, busy: Path, how: str) -> None:
     """On whatever thread of ours, or of the host's, that is."""

@@ -109,6 +109,7 @@ def test_others_go_on(start_host: StartHost, stuck: Path, good: Path, fifo: Path
     assert host.command("unload", [("plugin", "stuck")])["ledger"]["clean"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("where", ["import", "init"])
 @pytest.mark.parametrize("how", ["waits", "computes"])
 @pytest.mark.parametrize("end", ["return", "_exit"])

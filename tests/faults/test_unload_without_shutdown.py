@@ -90,7 +90,8 @@ def test_nothing_stays(run_host: RunHost, left: Path) -> None:
     assert ended.lines.count("collected") == 20, ended
 
 
-@pytest.mark.parametrize("how", ["return", "exit", "_exit", "quick_exit"])
+@pytest.mark.long
+@pytest.mark.parametrize("how", ["return", "_exit", "quick_exit"])
 def test_the_process_ends_at_once(run_host: RunHost, left: Path, how: str) -> None:
     ended = run_host(left, "load", *BUSY, "dlclose", f"end:{how}:4")
     assert ended.code == 4, ended
