@@ -183,6 +183,18 @@ static void op_open(actor *a) {
     }
 }
 
+/* What an init that was refused was given. */
+static void send_to_nobody(void *host_ctx, uint64_t sid, NrStatus status, NrBytes payload) {
+    (void)host_ctx;
+    (void)payload;
+    DEMAND(false, "sid %llu: status %u for a host that was refused", (unsigned long long)sid, status);
+}
+
+static NrStatus send_to_nobody_v2(void *host_ctx, uint64_t sid, NrStatus status, NrVecU8 payload) {
+    send_to_nobody(host_ctx, sid, status, (NrBytes){.ptr = payload.ptr, .len = payload.len});
+    return NR_INVALID;
+}
+
 /* Once it is well; then it is out of turn. */
 static void op_init(actor *a) {
     instance *of = some_instance(a);
@@ -192,11 +204,13 @@ static void op_init(actor *a) {
         }
         return;
     }
-    static const NrHostVTable v1;
-    static const NrHostVTableV2 v2;
+    static const NrHostVTable v1[] = {{.send_result = NULL}, {.send_result = send_to_nobody}};
+    static const NrHostVTableV2 v2[] = {{.send_result = NULL}, {.send_result = send_to_nobody_v2}};
     const nrhost_functions *f = nrhost_functions_of(of->host);
-    NrStatus status = f->v2 != NULL ? f->v2->init(NULL, &v2) : f->init(f->plugin_ctx, NULL, &v1);
-    DEMAND(status == NR_INVALID, "init out of turn, and without a function to send by, answered %u", status);
+    for (int full = 0; full < 2; full++) {
+        NrStatus status = f->v2 != NULL ? f->v2->init(NULL, &v2[full]) : f->init(f->plugin_ctx, NULL, &v1[full]);
+        DEMAND(status == NR_INVALID, "init out of turn answered %u", status);
+    }
 }
 
 static void op_shutdown(actor *a) {
