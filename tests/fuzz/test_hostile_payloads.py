@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from build_fixtures import REAL_STUB
 from conftest import StartHost, build_plugin
-from fuzz.hostile import BOOTS, CODE, MANIFESTS, archives, honest_rows, payload
+from fuzz.hostile import BOOTS, CODE, MANIFESTS, Row, archives, honest_rows, payload
 from fuzz.hostile import archive as encode_archive
 from fuzz.profiles import examples
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from nrhost import Abi, NrHost, Status
 
@@ -49,6 +49,8 @@ def reencoded(archive: bytes) -> bytes:
 
 
 @examples(300)
+@example(encode_archive([Row("main.py", "0", "00")], b""))
+@example(encode_archive([Row("main.py", "\u0660", "0")], b""))
 @given(archives() | st.binary(max_size=60))
 def test_an_archive_is_read_in_one_way_or_refused(archive: bytes) -> None:
     if is_refused(archive):
