@@ -136,7 +136,10 @@ class _Pool:
     def submit(self, job: Job) -> Future[object]:
         opened = self._current()
         try:
-            return submit(opened, job)
+            future = submit(opened, job)
+            if not _is_forgotten(future, opened):
+                return future
+            raise BrokenExecutor("the executor broke while it took the call")
         except BrokenExecutor:
             if not is_factory(self.value):
                 raise
@@ -163,6 +166,16 @@ class _Pool:
             if self._opened is None:
                 self._opened = begin(self.value, self._files)
             return self._opened
+
+
+def _is_forgotten(future: Future[object], opened: OpenExecutor) -> bool:
+    """Whether an executor took a call that it may never look at.
+
+    Python 3.11's process pools break without the lock under which they take calls: one that comes in between is neither
+    begun nor failed. Where the pool has broken and the call has not begun, it never will; should it still be failed,
+    nobody listens.
+    """
+    return opened.is_broken and not future.running() and not future.done()
 
 
 class _Answer:

@@ -149,7 +149,8 @@ class PluginImporter:
 
             for path in self._places:
                 linecache.cache.pop(f"{self._origin}/{path}", None)
-        # Last: from here on the name is another instance's, which must find nothing under it and lose nothing of its own.
+        # Last: from here on the name is another instance's, which must find nothing under it and lose nothing of its
+        # own.
         sys.modules.pop(self.package, None)
 
     def run_exit_callbacks(self) -> list[BaseException]:

@@ -160,10 +160,12 @@ def test_an_overload_that_tells_is_judged() -> None:
         for second in range(40):
             grown = {key: value * second for key, value in worse.items()}
             counts = {"calls": 10000 * second, "replies": 10000 * second}
-            lanes = {name: {**counts, "p99_us": 100 + grown.get("p99_us", 0)} for name in names}
+            times = {"p50_us": 50 + grown.get("p50_us", 0), "p99_us": 100 + grown.get("p99_us", 0)}
+            lanes = {name: {**counts, **times} for name in names}
             made.samples.append({"at_s": second, "rss_kib": 20000 + grown.get("rss_kib", 0), "lanes": lanes})
         refusal = worse.get("refused_us", 1)
-        made.lanes = {name: {"p50_us": 50, "refused_p99_us": refusal} for name in names}
+        made.lanes = {name: {"p50_us": 50, "p99_us": 100, "refused_p99_us": refusal} for name in names}
+        made.lanes[names[-1]]["p99_us"] *= worse.get("slow", 1)
         return made
 
     def failing(made: overload.Overload) -> set[str]:
@@ -172,4 +174,6 @@ def test_an_overload_that_tells_is_judged() -> None:
     assert failing(result()) == set()
     assert failing(result(rss_kib=200)) == {"memory grows, KiB"}
     assert failing(result(p99_us=10)) == {"p99 of the last quarter, of the first's"}
+    assert failing(result(p50_us=5)) == {"p50 of the last quarter, of the first's"}
+    assert failing(result(slow=2)) == {"p99, of the slowest entry's that is offered more"}
     assert failing(result(refused_us=40)) == {"p99 of a refusal, of an answer's p50"}

@@ -297,3 +297,38 @@ def test_a_plugin_of_no_module_says_so_in_a_fake_host() -> None:
         reply = host.call("a")
         assert reply.status == Status.ERR
         assert "'nowhere' is no name of the module that its handlers are in" in reply.text
+
+
+class _Breaking(ThreadPoolExecutor):
+    """Breaks as it takes its first call, and looks at it no more: as Python 3.11's process pools may."""
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        self._broken: Any = "a worker was killed"
+        return Future()
+
+
+def test_a_call_that_a_pool_takes_as_it_breaks_goes_to_the_next() -> None:
+    pools: list[ThreadPoolExecutor] = [_Breaking(1), ThreadPoolExecutor(1)]
+    calls = []
+    plugin = Plugin("breaking", executor=lambda: pools.pop(0))
+
+    @plugin.handle("call")
+    def call(req: Request) -> bytes:
+        calls.append(req.sid)
+        return req.body
+
+    with FakeHost(plugin) as host:
+        assert host.call("call", body=b"once").data == b"once"
+    assert len(calls) == 1
+
+
+def test_a_call_that_a_pool_takes_as_it_breaks_fails_where_there_is_no_next() -> None:
+    plugin = Plugin("breaking", executor=_Breaking(1))
+
+    @plugin.handle("call")
+    def call(req: Request) -> bytes:
+        return req.body
+
+    with FakeHost(plugin) as host:
+        reply = host.call("call")
+    assert (reply.status, reply.text) == (Status.ERR, "BrokenExecutor: the executor broke while it took the call")
