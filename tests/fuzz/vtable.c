@@ -93,7 +93,9 @@ static void run_actors(actor *actors, unsigned count) {
 
 static void end_session(session *s, actor *actors, unsigned count) {
     for (unsigned i = 0; i < s->count; i++) {
-        shut_instance(&s->instances[i]);
+        if (atomic_load(&s->instances[i].phase) != ENDED) {
+            shut_instance(&s->instances[i]);
+        }
     }
     for (unsigned i = 0; i < count; i++) {
         while (actors[i].held_count > 0) {

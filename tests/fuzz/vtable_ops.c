@@ -41,8 +41,13 @@ static held *some_held(actor *a) {
     return a->held_count > 0 ? &a->held[which % a->held_count] : NULL;
 }
 
+/* ABI v2 has no plugin_ctx: where all other places are taken, the functions of an ended instance are those of the next. */
 static instance *some_instance(actor *a) {
-    return &a->session->instances[input_byte(&a->in) % a->session->count];
+    session *s = a->session;
+    instance *of = &s->instances[input_byte(&a->in) % s->count];
+    instance *last = &s->instances[s->count - 1];
+    bool is_stale = of->abi == NRHOST_V2 && atomic_load(&of->phase) == ENDED;
+    return is_stale ? last : of;
 }
 
 /* ---- calls ---- */
