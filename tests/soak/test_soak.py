@@ -118,7 +118,7 @@ def at_rest(number: int, **rest: int) -> Record:
     [
         ([{}] * 8, None),
         ([{"rss_kib": 30000 + 5000 * (i % 2)} for i in range(8)], None),
-        ([{"rss_kib": 30000 + 1000 * i} for i in range(8)], "resident memory"),
+        ([{"rss_kib": 30000 + 1500 * i} for i in range(8)], "resident memory"),
         ([{"fds": 4}] * 7 + [{"fds": 5}], "fds"),
         ([{"threads": 4 + i // 6} for i in range(8)], "threads"),
         ([{}] * 7 + [{"children": 1}], "children"),

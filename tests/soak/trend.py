@@ -8,8 +8,8 @@ from statistics import median
 from soak.running import Record
 
 #: What resident memory may add after the warm-up, by the line through the points at rest. A byte for each call of a
-#: long run would be ten times as much, and so would a few KiB for each reload.
-GROWTH_KIB = 3072.0
+#: long run would be ten times as much; a KiB for each reload would be as much.
+GROWTH_KIB = 6144.0
 
 
 def warm_up(phases: int, of_a_round: int) -> int:
