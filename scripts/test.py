@@ -25,7 +25,10 @@ VERSIONS = ("3.11", "3.12", "3.13")
 DEBIAN = Path("/usr/bin/python3")
 # What a Python is tested with, where that is not everything. A version between two others, and a build of one that was
 # tested already, do not repeat what takes long and tells one Python from another least.
-PARTS = {"3.12": ["-m", "not long"], "debian": ["-m", "not long", "tests/integration", "tests/conformance", "examples"]}
+PARTS = {
+    "3.12": ["-m", "not long"],
+    "debian": ["-m", "not long", "tests/integration", "tests/faults", "tests/conformance", "examples"],
+}
 AT_ONCE = 2  # suites; each keeps some more than half a core at work
 
 

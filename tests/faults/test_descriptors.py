@@ -13,6 +13,8 @@ from faults.injector import Kind
 from faults.life import check_all_work, live, settle, use_all
 from nrhost import Abi, NrHost, Status
 
+pytestmark = pytest.mark.long
+
 
 @contextmanager
 def descriptors(host: NrHost, more: int) -> Iterator[None]:

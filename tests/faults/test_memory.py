@@ -8,6 +8,8 @@ from faults.injector import FOREVER, Kind
 from faults.life import check_all_work, live, use_all
 from nrhost import Abi, Status
 
+pytestmark = pytest.mark.long
+
 
 @pytest.mark.parametrize("abi", ["v1", "v2"])
 def test_each_allocation_from_the_first_load_on(bench: Bench, abi: Abi) -> None:

@@ -8,6 +8,8 @@ from faults.injector import Injector, Kind
 from faults.life import ENTRIES, live, settle, use_all
 from nrhost import NrHost, Status
 
+pytestmark = pytest.mark.long
+
 LIMIT = 10.0  # seconds
 
 # Not the entry that starts a thread of its author's: threading loses one whose first lines find no memory, or waits for

@@ -8,6 +8,8 @@ from faults.injector import FOREVER, Kind
 from faults.life import ENTRIES, check_all_work, live, use_all
 from nrhost import Abi, Status
 
+pytestmark = pytest.mark.long
+
 SMALL = 64 << 10  # bytes of stack: no Python runs there
 
 

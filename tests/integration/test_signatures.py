@@ -21,6 +21,8 @@ from nylon_ring_py.build.elf import add_payload, payload_place
 from nylon_ring_py.build.payload import SIGNATURE_PLACE, SIGNATURE_SIZE, encode_payload, pack_archive, read_payload
 from nylon_ring_py.build.sign import read_private_key, sign_image
 
+pytestmark = pytest.mark.long
+
 SOURCE = """
     import os
     from nylon_ring_py import Plugin
