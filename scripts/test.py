@@ -23,14 +23,12 @@ from environment import ROOT, check, make
 
 VERSIONS = ("3.11", "3.12", "3.13")
 DEBIAN = Path("/usr/bin/python3")
-# What a Python is tested with, where that is not everything: what takes long and tells one Python from another least runs
-# with the first, and Debian's is another build of that one. `test.py -m long` runs those with every Python.
-PARTS = {
-    "3.12": ["-m", "not long"],
-    "3.13": ["-m", "not long"],
-    "debian": ["-m", "not long", "tests/integration", "tests/faults", "tests/conformance", "examples"],
-}
-AT_ONCE = 3  # suites on two cores: each keeps some more than half of one at work
+# What takes long and tells one Python from another least runs with the first, beside its other tests; Debian's is
+# another build of that one. `test.py -m long` runs those with every Python.
+SHORT = ["-m", "not long"]
+LONG = ["-m", "long"]
+PARTS = {"debian": [*SHORT, "tests/integration", "tests/faults", "tests/conformance", "examples"]}
+AT_ONCE = 4  # on two cores: most of a suite is waiting
 
 
 @dataclass
@@ -175,10 +173,11 @@ def test_all(arguments: list[str]) -> list[Result]:
             for name, python in present.items()
         ]
 
-        def suite(name: str, first: bool) -> list[Result]:
+        def suite(name: str, first: bool, part: list[str]) -> list[Result]:
             inner = environments[name] / "bin/python"
-            part = arguments or PARTS.get(name, [])
-            return [run_suite(name, inner, part, {"NRPY_CONFORMANCE_NATIVE": "1" if first else "0"})]
+            label = f"{name}-long" if part == LONG else name
+            # Native plugins in native hosts are the same whichever Python runs the suite: the first one's have them.
+            return [run_suite(label, inner, part, {"NRPY_CONFORMANCE_NATIVE": "1" if first else "0"})]
 
         def rust_hosts() -> list[Result]:
             name, folder = next(iter(environments.items()))
@@ -191,8 +190,10 @@ def test_all(arguments: list[str]) -> list[Result]:
         has_cargo = built.result() is not None
         for each in made:
             each.result()
-        # Native plugins in native hosts are the same whichever Python runs the suite: the first one's have them.
-        jobs = [pool.submit(suite, name, number == 0) for number, name in enumerate(present)]
+        jobs = []
+        for number, name in enumerate(present):
+            parts = [arguments] if arguments else [PARTS.get(name, SHORT), *([LONG] if number == 0 else [])]
+            jobs += [pool.submit(suite, name, number == 0, part) for part in parts]
         if has_cargo and not arguments:
             jobs.append(pool.submit(rust_hosts))
         return missing + [result for job in jobs for result in job.result()]

@@ -12,6 +12,8 @@ from conformance import pair, run
 from conformance.catalogue import HERE, Missing, build_python, our_hosts
 from conformance.driver import Driver, DriverError
 
+pytestmark = pytest.mark.long  # no Python runs in what is tested here
+
 SAYS = "import sys; sys.stdin.readline(); "
 
 

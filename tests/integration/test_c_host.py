@@ -18,6 +18,8 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from nrhost import HostError, Ledger, NrHost, Status, pattern_crc32  # noqa: E402
 
+pytestmark = pytest.mark.long  # no Python runs in what is tested here
+
 OUT = Path(os.environ.get("NRHOST", str(ROOT / "build/c/nrhost"))).parent
 PLUGIN = OUT / "c_plugin.so"
 RAW_PLUGIN = OUT / "c_plugin_raw.so"

@@ -19,6 +19,8 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from nrhost import Abi, HostError, NrHost, Status  # noqa: E402
 
+pytestmark = pytest.mark.long  # no Python runs in what is tested here
+
 OUT = Path(os.environ.get("NRHOST", str(ROOT / "build/c/nrhost"))).parent
 PLUGIN = OUT / "conformance.so"
 PROBE = OUT / "v2_probe.so"
