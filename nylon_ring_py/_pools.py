@@ -172,6 +172,19 @@ def _prepare_workers(pool: Any, files: PluginFiles) -> None:
     if pool._initializer is not start_worker:
         pool._initargs = (files, pool._initializer, pool._initargs)
         pool._initializer = start_worker
+    if sys.version_info < (3, 12) and pool._executor_manager_thread is None:
+        pool._pending_work_items = pool._call_queue.pending_work_items = _PendingCalls()
+
+
+class _PendingCalls(dict[int, "Any"]):
+    """A process pool's calls that are not done.
+
+    Python 3.11's thread of a pool that breaks goes through them while others still submit, and ends at the first that
+    comes in between: neither its calls nor its processes have an end then.
+    """
+
+    def items(self) -> Any:
+        return list(super().items())
 
 
 def _close_client(opened: OpenExecutor) -> None:

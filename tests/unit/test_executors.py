@@ -8,7 +8,8 @@ import multiprocessing
 import os
 import pickle
 import sys
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+import time
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ from typing import Any
 import pytest
 
 from nylon_ring_py import Plugin, RegistrationError, Request, Status
-from nylon_ring_py._remote import Outcome, RemoteJob
+from nylon_ring_py._pools import begin
+from nylon_ring_py._remote import Outcome, PluginFiles, RemoteJob
 from nylon_ring_py.build.payload import pack_archive
 from nylon_ring_py.errors import NotBoundError
 from nylon_ring_py.executors import open_executor
@@ -305,6 +307,29 @@ class _Breaking(ThreadPoolExecutor):
     def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
         self._broken: Any = "a worker was killed"
         return Future()
+
+
+if sys.version_info < (3, 12):  # later ones take a lock
+
+    def test_a_pool_that_breaks_while_calls_come_in_ends_all_it_has() -> None:
+        files = PluginFiles(("", "breaking", "breaking", "plugin", ""), None)
+        pool = begin(partial(ProcessPoolExecutor, 1, multiprocessing.get_context("spawn")), files).executor
+        assert isinstance(pool, ProcessPoolExecutor)
+        futures = [pool.submit(time.sleep, 600) for _ in range(8)]
+        manager: Any = pool._executor_manager_thread
+        assert manager is not None
+
+        def comes_in_between(_: Future[None]) -> None:
+            pool._pending_work_items[1000 + len(pool._pending_work_items)] = None  # type: ignore[assignment]
+
+        for future in futures:
+            future.add_done_callback(comes_in_between)
+        for process in pool._processes.values():
+            process.kill()
+        for future in futures:
+            assert isinstance(future.exception(60), BrokenExecutor)
+        manager.join(60)
+        assert not manager.is_alive()
 
 
 def test_a_call_that_a_pool_takes_as_it_breaks_goes_to_the_next() -> None:
