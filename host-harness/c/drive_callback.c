@@ -24,7 +24,11 @@ static unsigned depth_max;
 
 static void call_inside(nrhost *host) {
     nrhost_frame reply;
-    nrhost_request request = {.entry = nrhost_str(entry), .payload = nrhost_bytes("inner", 5), .raw = true};
+    char name[sizeof entry]; /* the next command may come while the plugin still reads it */
+    pthread_mutex_lock(&lock);
+    memcpy(name, entry, sizeof name);
+    pthread_mutex_unlock(&lock);
+    nrhost_request request = {.entry = nrhost_str(name), .payload = nrhost_bytes("inner", 5), .raw = true};
     nrhost_call *call;
     NrStatus status = nrhost_submit(host, &request, &call);
     bool answered = false;
