@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     CoreEntry: TypeAlias = tuple[str, int, Callable[..., Any], int, int, int, int, int]
 
 
+COLLECTION_PATIENCE_S = 1.0
+"""How long an unload waits for another thread's garbage collection to end, in seconds: finalizers are short."""
+
+
 def prepare_runtime() -> None:
     """Make a fresh interpreter that is ours fit for plugins. Called once, on the thread that started it."""
     import collections.abc  # noqa: F401  # 3.13's may come out empty if two threads import it at once (gh-125245)
@@ -241,8 +245,6 @@ class Session:
 
     def unload(self) -> None:
         """Let the plugin go: its binding, its modules, every reference from here. A second call does nothing."""
-        import gc
-
         plugin, importer, executors = self._plugin, self._importer, self._executors
         self._close_executors(0.0)  # a failed init has left them open
         self._plugin = self._importer = self._executors = self.stream_data = self.stream_close = None
@@ -251,7 +253,7 @@ class Session:
         if importer is not None:
             _attempt(self._log, "unloading the plugin's modules", importer.unload)
         del plugin, importer
-        gc.collect()
+        _collect_garbage(COLLECTION_PATIENCE_S)
         if executors is not None:
             _attempt(self._log, "ending what executors have left", executors.leave)
 
@@ -328,6 +330,33 @@ def _find_plugin(module: ModuleType, object_name: str, origin: str) -> Plugin:
 def _run_exit_callbacks(importer: PluginImporter, log: ExceptionLog) -> None:
     for exc in importer.run_exit_callbacks():
         log.exception("an atexit callback", None, exc)
+
+
+def _collect_garbage(patience_s: float) -> None:
+    """Collect all that is unreachable now.
+
+    `gc.collect` does nothing while another thread's collection stands in a finalizer, and does not say so.
+
+    Args:
+        patience_s: how long to try, in seconds; what is left then is the next collection's.
+    """
+    import gc
+    import threading
+
+    me, begun, until = threading.get_ident(), False, time.monotonic() + patience_s
+
+    def watch(phase: str, info: Mapping[str, int]) -> None:
+        nonlocal begun
+        begun = begun or (info["generation"] == 2 and threading.get_ident() == me)
+
+    gc.callbacks.append(watch)
+    try:
+        gc.collect()
+        while not begun and time.monotonic() < until:
+            time.sleep(0.001)
+            gc.collect()
+    finally:
+        gc.callbacks.remove(watch)
 
 
 def _attempt(log: ExceptionLog, what: str, step: Callable[[], object]) -> None:

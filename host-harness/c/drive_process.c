@@ -111,7 +111,7 @@ void verb_fork(const command *c, json *out) {
         return;
     }
     int ends[2];
-    pid_t pid = pipe(ends) == 0 ? fork() : -1;
+    pid_t pid = pipe(ends) == 0 ? nrhost_fork(slot->host) : -1;
     if (pid < 0) {
         json_fail(out, "fork failed");
         plugin_done(slot);

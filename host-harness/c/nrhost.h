@@ -16,6 +16,7 @@
 
 #include <stdbool.h>
 #include <stdio.h>
+#include <sys/types.h>
 
 #include "nylon_ring_v2.h"
 
@@ -84,6 +85,9 @@ void nrhost_shutdown(nrhost *host);
 
 /* Shuts down where that is due, closes the file, frees the host. Takes `host`. */
 void nrhost_unload(nrhost *host);
+
+/* fork(), where other threads may be in calls or sends: the child may use its copy of `host`, calls that wait apart. */
+pid_t nrhost_fork(nrhost *host);
 
 const NrPluginInfo *nrhost_info(const nrhost *host);
 nrhost_abi nrhost_abi_of(const nrhost *host);

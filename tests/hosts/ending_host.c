@@ -55,7 +55,7 @@ static int run_child(nrhost *host) {
 }
 
 static int split(nrhost *host) {
-    pid_t child = fork();
+    pid_t child = nrhost_fork(host);
     if (child == 0) {
         exit(run_child(host));
     }

@@ -75,6 +75,69 @@ def test_many_loads_from_threads_that_end(start_host: StartHost, echo: Path) -> 
     check_flat(host, rounds)
 
 
+COLLECTS = """
+    import gc
+    import threading
+    import time
+    from nylon_ring_py import Plugin
+
+    plugin = Plugin("collects")
+    stands = threading.Event()
+
+    class Circle:
+        def __init__(self):
+            self.me = self
+
+        def __del__(self):
+            watchers, until = len(gc.callbacks), time.monotonic() + 5
+            stands.set()
+            while len(gc.callbacks) == watchers and time.monotonic() < until:
+                time.sleep(0.001)         # until the other plugin's unload has begun to collect
+            time.sleep(0.01)
+
+    @plugin.handle_raw("collect")
+    def collect(payload):
+        Circle()
+        gc.collect()
+        return b""
+
+    @plugin.handle_raw("stands", sync=True)
+    def show_stands(payload):
+        return b"yes" if stands.wait(5) else b"no"
+"""
+
+COLLECTED = """
+    import os
+    import pathlib
+    import weakref
+    from nylon_ring_py import Plugin
+
+    plugin = Plugin("collected")
+
+    class Kept:
+        pass
+
+    kept = Kept()
+
+    @plugin.on_init
+    def init():
+        weakref.finalize(kept, pathlib.Path(os.environ["TEST_COLLECTED"]).touch)
+"""
+
+
+def test_a_plugin_goes_while_a_finalizer_stands(start_host: StartHost, build_once: BuildPlugin, tmp_path: Path) -> None:
+    """Python collects nothing for a second thread while one collection is under way."""
+    told = tmp_path / "collected"
+    host = start_host(env={"TEST_COLLECTED": str(told)})
+    assert host.load(build_once(COLLECTS, "collects"), plugin="collects") == Status.OK
+    assert host.load(build_once(COLLECTED, "collected"), plugin="collected") == Status.OK
+    sid = host.submit("collect", plugin="collects").sid
+    assert host.call("stands", plugin="collects").reply.data == b"yes"
+    host.unload(plugin="collected")
+    assert told.exists()
+    assert host.wait(sid, plugin="collects").reply.status == Status.OK
+
+
 def test_a_host_thread_outlives_the_plugin(start_host: StartHost, echo: Path) -> None:
     """It called a plugin that is gone when its thread state goes: nothing of the plugin may be needed for that."""
     host = start_host()
