@@ -82,10 +82,12 @@ class ElfImage:
         self.program_offset, self.section_offset = self.header[5], self.header[6]
         program_count, section_count, self.names_index = self.header[10], self.header[12], self.header[13]
         try:
-            self.segments = [Segment(*_PHDR.unpack_from(data, self.program_offset + i * _PHDR.size))
-                             for i in range(program_count)]
-            raw = [Section(*_SHDR.unpack_from(data, self.section_offset + i * _SHDR.size))
-                   for i in range(section_count)]
+            self.segments = [
+                Segment(*_PHDR.unpack_from(data, self.program_offset + i * _PHDR.size)) for i in range(program_count)
+            ]
+            raw = [
+                Section(*_SHDR.unpack_from(data, self.section_offset + i * _SHDR.size)) for i in range(section_count)
+            ]
         except struct.error:
             raise BuildError("its program or section headers lie outside the file: it is truncated") from None
         if self.names_index >= len(raw):
@@ -114,9 +116,9 @@ class ElfImage:
         """
         for segment in self.segments:
             start = address - segment.address
-            if segment.type == _PT_LOAD and 0 <= start <= segment.file_size - size:
-                if segment.offset + start + size <= len(self.data):
-                    return segment.offset + start
+            mapped = segment.type == _PT_LOAD and 0 <= start <= segment.file_size - size
+            if mapped and segment.offset + start + size <= len(self.data):
+                return segment.offset + start
         raise BuildError(f"no segment maps {size} bytes at address {address:#x}: the file is truncated or damaged")
 
 
@@ -258,10 +260,28 @@ def _renumbered_symbols(table: bytes, at: int) -> bytes:
 
 def _fields(entry: Segment | Section) -> tuple[int, ...]:
     if isinstance(entry, Segment):
-        return (entry.type, entry.flags, entry.offset, entry.address, entry.physical, entry.file_size,
-                entry.memory_size, entry.align)
-    return (entry.name_offset, entry.type, entry.flags, entry.address, entry.offset, entry.size, entry.link,
-            entry.info, entry.align, entry.entry_size)
+        return (
+            entry.type,
+            entry.flags,
+            entry.offset,
+            entry.address,
+            entry.physical,
+            entry.file_size,
+            entry.memory_size,
+            entry.align,
+        )
+    return (
+        entry.name_offset,
+        entry.type,
+        entry.flags,
+        entry.address,
+        entry.offset,
+        entry.size,
+        entry.link,
+        entry.info,
+        entry.align,
+        entry.entry_size,
+    )
 
 
 def _name_at(names: bytes, offset: int) -> str:

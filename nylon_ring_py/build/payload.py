@@ -171,7 +171,7 @@ def _manifest(text: bytes) -> dict[str, Any]:
     try:
         found = json.loads(text.decode())
     except (ValueError, RecursionError) as error:
-        raise BuildError(f"the plugin's manifest is no JSON that can be read: {type(error).__name__}: {error}") from None
+        raise BuildError(f"the plugin's manifest cannot be read as JSON: {type(error).__name__}: {error}") from None
     if not isinstance(found, dict):
         raise BuildError(f"the plugin's manifest is a {type(found).__name__}, not an object")
     _check_values(found)

@@ -210,9 +210,9 @@ def _nested(depth: int) -> object:
     ("manifest", "text"),
     [
         (b"[1]", "is a list, not an object"),
-        (b"{", "is no JSON that can be read"),
+        (b"{", "cannot be read as JSON"),
         (b'{"a": "\xff"}', "is no JSON"),
-        (b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "is no JSON that can be read: RecursionError"),
+        (b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "cannot be read as JSON: RecursionError"),
         (json.dumps({"a": _nested(40)}).encode(), "nested more than 32 deep"),
         (json.dumps({"a": "x" * 65_537}).encode(), "a text of 65537 characters"),
         (json.dumps({"x" * 65_537: 1}).encode(), "a text of 65537 characters"),
