@@ -88,7 +88,7 @@ def build_floor(out: Path) -> None:
     base = getattr(sys, "_base_executable", sys.executable)
     includes = [f"-isystem{sysconfig.get_path('include')}", f"-I{ROOT / 'shim/abi'}"]
     compiler = os.environ.get("CC", "cc")
-    options = ["-std=gnu11", "-O2", "-fPIC", "-shared", "-fvisibility=hidden", f'-DFLOOR_PYTHON="{base}"']
+    options = ["-std=gnu11", "-O2", "-fPIC", "-shared", "-fvisibility=hidden", f'-DPEER_PYTHON="{base}"']
     rpath = f"-Wl,-rpath,{library.parent}"
     run([compiler, *options, *includes, str(HERE / "floor/floor.c"), str(library), rpath, "-o", str(out)])
 

@@ -92,14 +92,14 @@ def rust_cases() -> list[Case]:
     """Every case, in the order of the table."""
     frames = Target(2e6, "at least")
     return [
-        _v1_case("handle_sync, 3 headers", "unary", "sync", "echo", Target(1.5, "ratio")),
-        _v1_case("handle_raw(sync=True)", "raw", "raw", "echo"),
-        _v1_case("the same, fast", "fast", "raw", "echo"),
-        _v1_case("frames of a generator", "stream", "gen", "frames", frames, ", inside handle", 1_000_000),
-        _v2_case("handle_raw(sync=True), call_response", "call_response", "raw", "echo", Target(2.2, "ratio")),
-        _v2_case("the same, by number", "id", "raw", "echo"),
-        _v2_case("the same, call_response_fast", "fast", "raw", "echo", Target(180, "at most")),
-        _v2_case("handle_sync, call_response", "call_response", "sync", "echo"),
+        _v1_case("handle_sync, 3 headers", "unary", "sync", "sync", Target(1.5, "ratio")),
+        _v1_case("handle_raw(sync=True)", "raw", "raw", "raw"),
+        _v1_case("the same, fast", "fast", "raw", "raw"),
+        _v1_case("frames of a generator", "stream", "gen", "gen", frames, ", inside handle", 1_000_000),
+        _v2_case("handle_raw(sync=True), call_response", "call_response", "raw", "raw", Target(2.2, "ratio")),
+        _v2_case("the same, by number", "id", "raw", "raw"),
+        _v2_case("the same, call_response_fast", "fast", "raw", "raw", Target(180, "at most")),
+        _v2_case("handle_sync, call_response", "call_response", "sync", "sync"),
         _v2_case(
             "64 KiB, call_response_bytes",
             "bytes",
@@ -110,6 +110,6 @@ def rust_cases() -> list[Case]:
             calls=100_000,
             size=LONG,
         ),
-        _v2_case("64 KiB, call_response", "call_response", "raw", "echo", calls=100_000, size=LONG),
-        _v2_case("frames of a generator", "stream", "gen", "frames", None, ", from a thread", 400),
+        _v2_case("64 KiB, call_response", "call_response", "raw", "raw", calls=100_000, size=LONG),
+        _v2_case("frames of a generator", "stream", "gen", "gen", None, ", from a thread", 400),
     ]

@@ -97,7 +97,7 @@ static NrStatus start_python(void) {
     PyConfig_InitIsolatedConfig(&config);
     config.site_import = 0;
     config.install_signal_handlers = 0;
-    PyStatus status = PyConfig_SetBytesString(&config, &config.program_name, FLOOR_PYTHON);
+    PyStatus status = PyConfig_SetBytesString(&config, &config.program_name, PEER_PYTHON);
     if (!PyStatus_Exception(status)) {
         status = Py_InitializeFromConfig(&config);
     }

@@ -1,9 +1,9 @@
 /*
  * The least a plugin in C does, for ABI v2: what our calls stand beside.
  *
- *   echo    send_result inside handle, with the host's own bytes
- *   owned   the same by send_result_owned, with a copy of its own
- *   frames  1,000 frames of 128 bytes from a thread, which offers a refused one again at once; then StreamEnd
+ *   sync, raw  send_result inside handle, with the host's own bytes
+ *   owned      the same by send_result_owned, with a copy of its own
+ *   gen        1,000 frames of 128 bytes from a thread, which offers a refused one again at once; then StreamEnd
  */
 #include <pthread.h>
 #include <stdlib.h>
@@ -12,9 +12,9 @@
 #include "nylon_ring_v2.h"
 
 enum { FRAMES = 1000, FRAME_SIZE = 128 };
-enum { ECHO, OWNED, STREAM, ENTRIES };
+enum { SYNC, RAW, OWNED, GEN, ENTRIES };
 
-static const char *const names[ENTRIES] = {"echo", "owned", "frames"};
+static const char *const names[ENTRIES] = {"sync", "raw", "owned", "gen"};
 static void *host_ctx;
 static NrHostVTableV2 host;
 
@@ -54,12 +54,13 @@ static void *send_frames(void *sid_as_pointer) {
 static NrStatus handle_by_id(uint32_t id, uint64_t sid, NrBytes body) {
     pthread_t thread;
     switch (id) {
-    case ECHO:
+    case SYNC:
+    case RAW:
         (void)send_bytes(sid, NR_OK, body.ptr, body.len);
         return NR_OK;
     case OWNED:
         return send_copy(sid, body);
-    case STREAM:
+    case GEN:
         if (pthread_create(&thread, NULL, send_frames, (void *)(uintptr_t)sid) != 0) {
             return NR_ERR;
         }

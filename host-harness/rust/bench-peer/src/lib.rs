@@ -1,5 +1,5 @@
-//! `libbench_peer.so`: the least a v1 plugin in Rust does. One instance; the entry `echo` answers inside `handle`, and
-//! `frames` sends its thousand frames there.
+//! `libbench_peer.so`: the least a v1 plugin in Rust does. One instance; the entries `sync` and `raw` answer inside
+//! `handle`, and `gen` sends its thousand frames there.
 
 use std::ffi::c_void;
 use std::ptr;
@@ -37,8 +37,8 @@ unsafe extern "C" fn init(_: *mut c_void, ctx: *mut c_void, vtable: *const NrHos
 unsafe extern "C" fn handle(_: *mut c_void, entry: NrStr, sid: u64, _: *const NrRequest, payload: NrBytes) -> NrStatus {
     // SAFETY: the host's text is valid during the call.
     match unsafe { entry.as_str() } {
-        Some("echo") => send(sid, NrStatus::Ok, payload),
-        Some("frames") => send_frames(sid),
+        Some("sync" | "raw") => send(sid, NrStatus::Ok, payload),
+        Some("gen") => send_frames(sid),
         _ => return NrStatus::Invalid,
     }
     NrStatus::Ok

@@ -1,0 +1,147 @@
+"""The plugins that `make bench` measures beside ours: what each can do, and the one place that knows how it is made."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from benchmarks.measure import HERE, ROOT, BenchError, run
+
+Abi = Literal["v1", "v2"]
+
+PEERS_DIR = HERE / "peers"
+BUILD_LIMIT_S = 600
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A plugin to measure beside ours.
+
+    Args:
+        name: what `build_peers` calls it.
+        title: what a table calls it.
+        entries: the names it answers through each ABI; an ABI that is not there is one it does not export. `sync` is
+            given a request, `raw` bytes, both answer inside `handle`; `pool` answers from another thread; `gen` is a
+            stream of 1,000 frames of 128 bytes; `owned` is `raw` through send_result_owned. All echo.
+        preloads_libpython: whether its host must be started with `host_environment`.
+    """
+
+    name: str
+    title: str
+    entries: Mapping[Abi, tuple[str, ...]]
+    preloads_libpython: bool = False
+
+
+PEERS = {
+    peer.name: peer
+    for peer in (
+        Peer("floor", "bare C embedding", {"v1": ("sync", "raw")}),
+        Peer("c", "C plugin", {"v2": ("sync", "raw", "owned", "gen")}),
+        Peer("rust", "Rust plugin", {"v1": ("sync", "raw", "gen")}),
+    )
+}
+
+
+def build_peers(folder: Path, python: Path | str, only: Collection[str] = tuple(PEERS)) -> dict[str, Path]:
+    """Build the peers.
+
+    Args:
+        folder: where the files go; it exists.
+        python: the Python that those which embed one are built for; it has this package.
+        only: the names of some of them.
+
+    Returns:
+        The plugin file of each by its name. One whose toolchain is missing is left out, with a line on stderr.
+
+    Raises:
+        BenchError: one does not build; the text is the compiler's.
+    """
+    made = {}
+    for name in PEERS:
+        if name not in only:
+            continue
+        missing = _MISSING.get(name, _nothing)(python)
+        if missing:
+            print(f"the peer {name} is left out: {missing}", file=sys.stderr)
+            continue
+        made[name] = _BUILDERS[name](folder / f"peer_{name}.so", python)
+    return made
+
+
+def host_environment(peer: Peer, python: Path | str) -> dict[str, str]:
+    """What the environment of a host must have beside its own before it loads that peer, built for that Python."""
+    return {"LD_PRELOAD": libpython(python)} if peer.preloads_libpython else {}
+
+
+def libpython(python: Path | str) -> str:
+    """The shared library of a Python that has this package.
+
+    Raises:
+        BenchError: it has none.
+    """
+    said = run([str(python), "-I", "-m", "nylon_ring_py._probe"])
+    facts = dict(line.partition("=")[::2] for line in said.splitlines())
+    if not facts.get("libpython"):
+        raise BenchError(f"{python} has no shared libpython: {facts.get('libpython_tried', said)}")
+    return facts["libpython"]
+
+
+# ---- the toolchains ----
+
+
+def _nothing(python: Path | str) -> str:
+    return ""
+
+
+def _no_cargo(python: Path | str) -> str:
+    return "" if shutil.which("cargo") else "no cargo on PATH; https://rustup.rs installs it"
+
+
+_MISSING: dict[str, Callable[[Path | str], str]] = {"rust": _no_cargo}
+
+
+# ---- one builder each: the file to write, and the Python ----
+
+
+def _compile(sources: list[Path], out: Path, *options: str) -> None:
+    """Into a plugin, with the header of the ABI."""
+    flags = ["-std=gnu11", "-O2", "-fPIC", "-shared", "-fvisibility=hidden", "-Wall", "-Wextra", "-pthread"]
+    includes = [f"-I{ROOT / 'shim/abi'}", f"-I{PEERS_DIR}"]
+    run([os.environ.get("CC", "cc"), *flags, *includes, *map(str, sources), *options, "-o", str(out)], BUILD_LIMIT_S)
+
+
+def _embedding(python: Path | str) -> list[str]:
+    """What embeds that Python: its headers, its library, and where the library is found again."""
+    code = "import sys, sysconfig; print(sysconfig.get_path('include')); print(sys._base_executable)"
+    include, executable = run([str(python), "-I", "-c", code]).splitlines()
+    library = libpython(python)
+    rpath = f"-Wl,-rpath,{Path(library).parent}"
+    return [f"-isystem{include}", f'-DPEER_PYTHON="{executable}"', library, rpath]
+
+
+def _build_floor(out: Path, python: Path | str) -> Path:
+    _compile([HERE / "floor/floor.c"], out, *_embedding(python))
+    return out
+
+
+def _build_c(out: Path, python: Path | str) -> Path:
+    _compile([PEERS_DIR / "peer.c"], out)
+    return out
+
+
+def _build_rust(out: Path, python: Path | str) -> Path:
+    target = run([sys.executable, str(ROOT / "scripts/rust.py"), "--release"], BUILD_LIMIT_S).strip()
+    shutil.copy(Path(target) / "libbench_peer.so", out)
+    return out
+
+
+_BUILDERS: dict[str, Callable[[Path, Path | str], Path]] = {
+    "floor": _build_floor,
+    "c": _build_c,
+    "rust": _build_rust,
+}
