@@ -11,6 +11,7 @@ from conftest import BuildPlugin, StartHost, build_plugin
 from nrhost import NrHost, Status
 
 SLOTS = 256
+RESTING = 16  # ended instances of shim/core/instance.c
 
 
 def load_all(host: NrHost, loads: list[tuple[str, Path]]) -> list[int]:
@@ -201,6 +202,18 @@ def test_a_stale_plugin_ctx_is_told_from_the_one_in_its_place(start_host: StartH
     assert own & 0xFFFF_FFFF_FFFF == stale & 0xFFFF_FFFF_FFFF
     assert host.call("count", plugin="b", ctx=str(stale)).handle == Status.INVALID
     assert host.call("count", plugin="b").reply.text == "1"
+
+
+def test_an_ended_plugin_ctx_leads_to_nobody(start_host: StartHost, counter: Path) -> None:
+    """Its place rests, but its instance's memory is a later one's after some loads."""
+    host = start_host()
+    assert host.load(counter, plugin="ended") == Status.OK
+    host.shutdown(plugin="ended")
+    for _ in range(2 * RESTING):
+        assert host.load(counter, plugin="next") == Status.OK
+        assert host.call("count", plugin="ended").handle == Status.INVALID
+        assert host.call("count", plugin="next").reply.text == "1"
+        host.unload(plugin="next")
 
 
 def test_a_place_is_not_taken_while_its_instance_shuts_down(

@@ -76,7 +76,7 @@ MUTANTS = (
         "shim/instances.c",
         "        atomic_store(&slot->instance, NULL);\n        if (must_stay != 0) {",
         "        if (must_stay != 0) {",
-        ("integration/test_shutdown.py::test_everything_after_shutdown_is_invalid", "integration/test_bad_input.py"),
+        ("integration/test_instances.py::test_an_ended_plugin_ctx_leads_to_nobody",),
     ),
     # ---- what a host passes in ----
     Mutant(
