@@ -99,33 +99,35 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument(
         "--sign", type=Path, metavar="KEYFILE", help="sign it with the Ed25519 private key in this PEM file"
     )
+    built = argparse.ArgumentParser(add_help=False)
+    built.add_argument("plugin", type=Path, metavar="PLUGIN.so", help="a file made by build-plugin")
     sign = commands.add_parser(
         "sign",
+        parents=[built],
         help="sign a built plugin, such as one that was stripped",
         description="Signs a built plugin, in place of any signature it has. Nothing of the plugin is run.",
     )
     sign.set_defaults(run=_sign)
-    sign.add_argument("plugin", type=Path, metavar="PLUGIN.so", help="a file made by build-plugin")
     sign.add_argument("key", type=Path, metavar="KEYFILE", help="a PEM file with an Ed25519 private key")
     verify = commands.add_parser(
         "verify",
+        parents=[built],
         help="check who signed a built plugin, before a host loads it",
         description="Checks that a built plugin is signed with a trusted key, and that not a byte of the file was "
         "changed since. Nothing of the plugin is run.",
     )
     verify.set_defaults(run=_verify)
-    verify.add_argument("plugin", type=Path, metavar="PLUGIN.so", help="a file made by build-plugin")
     verify.add_argument(
         "--keys", type=Path, metavar="FILE", help=f"PEM file with the public keys to trust (default: {VARIABLE})"
     )
     manifest = commands.add_parser(
         "manifest",
+        parents=[built],
         help="print what a built plugin says of itself, as JSON",
         description="Prints what a built plugin says of itself, as JSON: its name and version, each entry with its "
         "kind and the thread it runs on, and the Python it was built for. Nothing of the plugin is run.",
     )
     manifest.set_defaults(run=_manifest)
-    manifest.add_argument("plugin", type=Path, metavar="PLUGIN.so", help="a file made by build-plugin")
     return parser
 
 

@@ -1,5 +1,6 @@
 #include "call.h"
 
+#include "clock.h"
 #include "threads.h"
 
 #include <string.h>

@@ -12,14 +12,8 @@ static _Atomic bool manual;
 static _Atomic int64_t stopped_at_ns; /* what a clock that stands shows */
 static _Atomic(void (*)(void)) listeners[NRPY_CLOCK_LISTENERS];
 
-static int64_t monotonic_ns(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-}
-
 int64_t nrpy_clock_ns(void) {
-    return atomic_load(&manual) ? atomic_load(&stopped_at_ns) : monotonic_ns();
+    return atomic_load(&manual) ? atomic_load(&stopped_at_ns) : nrpy_time_ns(CLOCK_MONOTONIC);
 }
 
 bool nrpy_clock_is_manual(void) {
@@ -39,7 +33,7 @@ bool nrpy_clock_hold(bool wants_manual) {
     pthread_mutex_lock(&lock);
     bool fits = holders == 0 || atomic_load(&manual) == wants_manual;
     if (fits && holders++ == 0 && wants_manual) {
-        atomic_store(&stopped_at_ns, monotonic_ns());
+        atomic_store(&stopped_at_ns, nrpy_time_ns(CLOCK_MONOTONIC));
         atomic_store(&manual, true);
     }
     pthread_mutex_unlock(&lock);

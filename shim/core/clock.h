@@ -31,6 +31,15 @@ bool nrpy_clock_advance(int64_t ns);
 enum { NRPY_CLOCK_LISTENERS = 4 };
 void nrpy_clock_listen(void (*look)(void));
 
+/* ---- time that no test moves ---- */
+
+/* What a kernel's clock shows. */
+static inline int64_t nrpy_time_ns(clockid_t clock) {
+    struct timespec now;
+    clock_gettime(clock, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
 /* ---- waits of our own, which no test moves and no change of the wall clock may shorten or draw out ---- */
 
 /* glibc has waits by the monotonic clock since 2.31; before, a jump of the wall clock shows in them. ThreadSanitizer

@@ -54,10 +54,13 @@ static void release_closing(nrpy_closing *run) {
     }
 }
 
-static double now_s(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+/* When `seconds` from now are over, of nrpy_time_ns(CLOCK_MONOTONIC). */
+static int64_t after(double seconds) {
+    return nrpy_time_ns(CLOCK_MONOTONIC) + (int64_t)(seconds * 1e9);
+}
+
+static bool is_before(int64_t until_ns) {
+    return nrpy_time_ns(CLOCK_MONOTONIC) < until_ns;
 }
 
 /* Handlers' ends are not announced: that would put a branch on every call. So close looks, less and less often. */
@@ -239,9 +242,9 @@ static bool any_handler(const nrpy_closing *run) {
 }
 
 static void wait_for_handlers(const nrpy_closing *run) {
-    double until = now_s() + run->instance->shutdown_timeout_s;
+    int64_t until_ns = after(run->instance->shutdown_timeout_s);
     long interval_ns = 50000;
-    while (any_handler(run) && now_s() < until) {
+    while (any_handler(run) && is_before(until_ns)) {
         rest(&interval_ns);
         for_each_exchange(run->instance, cancel_exchange); /* a stream's handler may have ended meanwhile */
         cancel_tasks(run->instance);
@@ -541,9 +544,9 @@ void nrpy_instance_abandon(nrpy_instance *instance) {
     atomic_store(&instance->host_gone, true);
     nrpy_thread *self = nrpy_thread_self();
     nrpy_closing sends = {.instance = instance, .caller = self, .caller_visits = count_visits(self, instance)};
-    double until = now_s() + ABANDON_S;
+    int64_t until_ns = after(ABANDON_S);
     long interval_ns = 20000;
-    while (any_send(&sends) && now_s() < until) {
+    while (any_send(&sends) && is_before(until_ns)) {
         rest(&interval_ns);
     }
     pthread_t id;

@@ -8,7 +8,6 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include <time.h>
 
 /* Bucket i of the latencies counts those from 2**i to 2**(i+1) ns; the last one has all above. */
 enum { NRPY_LATENCY_BUCKETS = 40 };
@@ -27,12 +26,6 @@ typedef struct nrpy_counters {
     _Atomic uint64_t refused;              /* calls that found no room */
     _Atomic uint64_t timeouts;
 } nrpy_counters;
-
-static inline int64_t nrpy_time_ns(clockid_t clock) {
-    struct timespec now;
-    clock_gettime(clock, &now);
-    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-}
 
 /* For how many calls the `number`-th one stands; 0: it is not timed. */
 static inline unsigned nrpy_sample_weight(uint64_t number) {

@@ -1,6 +1,7 @@
 #include "dispatch.h"
 
 #include "callback.h"
+#include "clock.h"
 #include "forked.h"
 #include "host.h"
 #include "module.h"

@@ -1,5 +1,6 @@
 #include "loop_watch.h"
 
+#include "clock.h"
 #include "counters.h"
 #include "instance.h"
 #include "threads.h"

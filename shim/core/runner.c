@@ -1,6 +1,7 @@
 #include "runner.h"
 
 #include "callback.h"
+#include "clock.h"
 #include "dispatch.h"
 #include "forked.h"
 #include "inbox.h"

@@ -1,6 +1,7 @@
 #include "stats.h"
 
 #include "call.h"
+#include "clock.h"
 
 #include <stdlib.h>
 

@@ -1,5 +1,6 @@
 #include "workers.h"
 
+#include "clock.h"
 #include "dispatch.h"
 #include "forked.h"
 #include "instance.h"
@@ -11,7 +12,6 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <time.h>
 #include <unistd.h>
 
 /* A host that awaits one call at a time comes back within some 20 us; longer polling burns a core for nobody. */
@@ -43,12 +43,6 @@ void nrpy_pool_destroy(nrpy_pool *pool) {
 
 /* ---- a worker's life ---- */
 
-static int64_t now_ns(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-}
-
 /* Returns whether something came. One poller is enough, and none where it would keep the only core from the host. */
 static bool poll_queue(nrpy_pool *pool) {
     static _Atomic int known_cores;
@@ -60,7 +54,7 @@ static bool poll_queue(nrpy_pool *pool) {
     if (cores < 2 || atomic_load_explicit(&pool->awake, memory_order_relaxed) > 1) {
         return nrpy_queue_has_items(pool->queue);
     }
-    int64_t until = now_ns() + POLL_NS;
+    int64_t until = nrpy_time_ns(CLOCK_MONOTONIC) + POLL_NS;
     do {
         for (int look = 0; look < LOOKS_PER_CLOCK; look++) {
             if (nrpy_queue_has_items(pool->queue)) {
@@ -71,7 +65,7 @@ static bool poll_queue(nrpy_pool *pool) {
                 nrpy_pause();
             }
         }
-    } while (!atomic_load_explicit(&pool->stopping, memory_order_relaxed) && now_ns() < until);
+    } while (!atomic_load_explicit(&pool->stopping, memory_order_relaxed) && nrpy_time_ns(CLOCK_MONOTONIC) < until);
     return false;
 }
 
