@@ -23,6 +23,18 @@ def raw(payload: bytes) -> bytes:
     return payload
 
 
+@plugin.handle_raw("owned", sync=True)
+def owned(payload: bytes) -> bytes:
+    """As `raw`: a host that takes bytes over is given them without being asked for it."""
+    return payload
+
+
+@plugin.handle_sync("headers")
+def headers(req: Request) -> bytes:
+    """On the host's own thread, each header read."""
+    return req.body if all(name in req.headers for name in req.headers) else b""
+
+
 @plugin.handle("pool")
 def pool(req: Request) -> bytes:
     """On a worker."""

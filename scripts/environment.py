@@ -19,6 +19,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 LOCK = ROOT / "requirements/dev.txt"
+VERSIONS = ("3.11", "3.12", "3.13")
 SOURCES = ("setup.py", "pyproject.toml", "README.md", "LICENSE", "shim", "nylon_ring_py")
 
 # Runs in the Python to check; prints what is missing, a line each.
@@ -35,6 +36,22 @@ else:
         print("it has no shared libpython (looked for %s in %s); Debian: apt-get install libpython%d.%d; pyenv: "
               "PYTHON_CONFIGURE_OPTS=--enable-shared pyenv install" % ((name, folders) + sys.version_info[:2]))
 """
+
+
+def find(version: str) -> str | None:
+    """The Python of a minor version: on PATH, or pyenv's. Its own path, not that of a shim."""
+    candidates = [shutil.which(f"python{version}"), shutil.which("python3")]
+    if shutil.which("pyenv"):
+        prefix = subprocess.run(["pyenv", "prefix", version], capture_output=True, text=True).stdout.strip()
+        candidates.insert(0, f"{prefix}/bin/python3" if prefix else None)
+    for candidate in candidates:
+        code = "import sys; print('%d.%d' % sys.version_info[:2], sys.executable)"
+        if candidate is None or not Path(candidate).exists():
+            continue
+        said = subprocess.run([candidate, "-I", "-c", code], capture_output=True, text=True).stdout.split(maxsplit=1)
+        if said and said[0] == version and not said[1].startswith("/usr/bin/"):
+            return said[1].strip()
+    return None
 
 
 def check(python: str) -> None:

@@ -18,8 +18,8 @@ import sys
 import time
 from pathlib import Path
 
-from environment import ROOT, make
-from test import VERSIONS, build_host, find
+from environment import ROOT, VERSIONS, find, make
+from test import build_host
 
 sys.path.insert(0, str(ROOT / "tests"))
 from fuzz.targets import CORPUS, FUZZ, HARNESS, SANITIZERS, TARGETS, Target, compile_target, inputs_of

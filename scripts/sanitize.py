@@ -18,8 +18,8 @@ import sys
 from pathlib import Path
 
 import rust
-from environment import ROOT, make
-from test import VERSIONS, Result, build_host, build_python_plugins, find, leave_out, run_rust, run_suite, show
+from environment import ROOT, VERSIONS, find, make
+from test import Result, build_host, build_python_plugins, leave_out, run_rust, run_suite, show
 
 #: What compilers and setup.py are told, and the tests that run where none are named.
 TOOLS = {

@@ -19,9 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import rust
-from environment import ROOT, check, make
+from environment import ROOT, VERSIONS, check, find, make
 
-VERSIONS = ("3.11", "3.12", "3.13")
 DEBIAN = Path("/usr/bin/python3")
 # What takes long and tells one Python from another least runs with the first, beside its other tests; Debian's is
 # another build of that one. `test.py -m long` runs those with every Python.
@@ -39,22 +38,6 @@ class Result:
     passed: int
     failed: int
     output: str
-
-
-def find(version: str) -> str | None:
-    """The Python of a minor version: on PATH, or pyenv's. Its own path, not that of a shim."""
-    candidates = [shutil.which(f"python{version}"), shutil.which("python3")]
-    if shutil.which("pyenv"):
-        prefix = subprocess.run(["pyenv", "prefix", version], capture_output=True, text=True).stdout.strip()
-        candidates.insert(0, f"{prefix}/bin/python3" if prefix else None)
-    for candidate in candidates:
-        code = "import sys; print('%d.%d' % sys.version_info[:2], sys.executable)"
-        if candidate is None or not Path(candidate).exists():
-            continue
-        said = subprocess.run([candidate, "-I", "-c", code], capture_output=True, text=True).stdout.split(maxsplit=1)
-        if said and said[0] == version and not said[1].startswith("/usr/bin/"):
-            return said[1].strip()
-    return None
 
 
 def pythons() -> dict[str, str | None]:

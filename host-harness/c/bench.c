@@ -14,18 +14,21 @@ static const char usage[] =
     "nrhost bench PLUGIN ENTRY --kind KIND [options]\n"
     "\n"
     "  unary       handle with a request, the reply inside: ns a call, median of batches\n"
-    "  raw         the same without a request\n"
+    "  latency     the same, each call by itself: p50, p99, p99.9, p99.99, the worst\n"
+    "  raw         as unary, without a request\n"
     "  id          the same by the entry's number, in v2\n"
     "  fast        the same through the library's nrhost_call_fast: slot, copy of the reply and all\n"
     "  submit      how long handle itself takes, replies coming later: p50, p99, p99.9; --window calls,\n"
     "              then their replies are awaited\n"
-    "  throughput  calls a second with at most --window outstanding\n"
+    "  throughput  calls a second with at most --window outstanding; and the memory it has taken when all are "
+    "answered\n"
     "  roundtrip   one call at a time, the thread spinning for its reply: p50, p99\n"
     "  stream      frames a second\n"
     "  echo        frames a second through --streams that send back what they are sent; --calls frames in all,\n"
     "              each sent again while it is refused\n"
     "  idle        what --streams take of memory which are open, and have sent one frame back\n"
-    "  load        from opening the file to the first reply; with --second FILE one more plugin after it\n"
+    "  load        from opening the file to the first reply; with --second FILE, which may be given up to 32 times,\n"
+    "              the same of further plugins after it: the median, and the memory of one\n"
     "\n"
     "  --calls N (100000)  --warmup N (a tenth)  --threads T (1)  --window W (1024)  --streams S (1)\n"
     "  --body BYTES (128)  --headers N (3)  --abi v1|v1-raw|v2 (v1)  --raw  --json\n"
@@ -121,7 +124,10 @@ static bool read_options(bench *b, int argc, char **argv) {
             b->busy_end = optarg;
             break;
         case SECOND:
-            b->second = optarg;
+            if (b->second_count == BENCH_MOST_FURTHER) {
+                return false;
+            }
+            b->second[b->second_count++] = optarg;
             break;
         case STREAMS:
             b->streams = (size_t)number;
@@ -175,10 +181,18 @@ static bench_run *run_of(const char *kind) {
         const char *name;
         bench_run *run;
     } kinds[] = {
-        {"unary", bench_inside},        {"raw", bench_inside},    {"id", bench_inside},
-        {"fast", bench_fast},           {"submit", bench_submit}, {"throughput", bench_throughput},
-        {"roundtrip", bench_roundtrip}, {"stream", bench_stream}, {"load", bench_load},
-        {"echo", bench_echo},           {"idle", bench_idle},
+        {"unary", bench_inside},
+        {"latency", bench_latency},
+        {"raw", bench_inside},
+        {"id", bench_inside},
+        {"fast", bench_fast},
+        {"submit", bench_submit},
+        {"throughput", bench_throughput},
+        {"roundtrip", bench_roundtrip},
+        {"stream", bench_stream},
+        {"load", bench_load},
+        {"echo", bench_echo},
+        {"idle", bench_idle},
     };
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
         if (strcmp(kinds[i].name, kind) == 0) {

@@ -9,10 +9,13 @@
 #include "nrhost.h"
 #include "text.h"
 
+enum { BENCH_MOST_FURTHER = 32 };
+
 typedef struct bench {
     const char *plugin, *entry, *kind;
-    const char *busy, *busy_end; /* what keeps Python busy meanwhile, or NULL */
-    const char *second;          /* one more plugin to load, or NULL */
+    const char *busy, *busy_end;            /* what keeps Python busy meanwhile, or NULL */
+    const char *second[BENCH_MOST_FURTHER]; /* further plugins to load */
+    size_t second_count;
     uint64_t calls, warmup, pace_ns;
     size_t threads, streams, window, body;
     uint32_t headers;
@@ -102,13 +105,16 @@ const char *bench_lanes(const bench *b, void (*run)(bench_lane *), NrStatus want
  * passes between threads costs that much more or less. */
 double bench_hop_ns(void);
 
+/* Sorts the samples, which bench_percentile wants. */
+void bench_sort(totals *t);
+
 double bench_percentile(const totals *t, double share);
 
 /* ---- bench_kinds.c, bench_load.c, bench_streams.c ---- */
 
 /* Measures, and writes what came of it; or returns why it could not. */
 typedef const char *bench_run(const bench *b, json *out);
-bench_run bench_inside, bench_fast, bench_submit, bench_throughput, bench_roundtrip, bench_stream, bench_load,
-    bench_echo, bench_idle;
+bench_run bench_inside, bench_latency, bench_fast, bench_submit, bench_throughput, bench_roundtrip, bench_stream,
+    bench_load, bench_echo, bench_idle;
 
 #endif /* NRHOST_BENCH_H */

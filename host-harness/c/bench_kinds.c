@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "bench.h"
+#include "drive.h"
 
 #define BATCH 1000u
 /* A lane whose window is full looks again after some microseconds, and goes on when an eighth of it is free: it must
@@ -69,6 +70,17 @@ static void run_batches(bench_lane *l, bool (*once)(bench_lane *l)) {
 
 static void run_inside(bench_lane *l) {
     run_batches(l, inside_once);
+}
+
+/* Each call by itself: what a batch's mean hides. */
+static void run_latency(bench_lane *l) {
+    for (uint64_t i = 0; i < l->calls; i++) {
+        uint64_t before = bench_now_ns();
+        if (!inside_once(l)) {
+            return;
+        }
+        l->samples[l->sample_count++] = (double)(bench_now_ns() - before);
+    }
 }
 
 static void run_fast(bench_lane *l) {
@@ -260,12 +272,17 @@ static const char *in_percentiles(const bench *b, json *out, void (*run)(bench_l
         json_number(out, "p50_ns", bench_percentile(&t, 0.5));
         json_number(out, "p99_ns", bench_percentile(&t, 0.99));
         json_number(out, "p999_ns", bench_percentile(&t, 0.999));
+        json_number(out, "p9999_ns", bench_percentile(&t, 0.9999));
         json_number(out, "max_ns", bench_percentile(&t, 1));
         json_number(out, "clock_ns", clock_cost_ns());
         write_hop(out);
     }
     free(t.samples);
     return fault;
+}
+
+const char *bench_latency(const bench *b, json *out) {
+    return in_percentiles(b, out, run_latency);
 }
 
 const char *bench_submit(const bench *b, json *out) {
@@ -281,6 +298,7 @@ const char *bench_throughput(const bench *b, json *out) {
     const char *fault = bench_lanes(b, run_throughput, NR_OK, 0, &t);
     if (fault == NULL) {
         write_rate(b, &t, out);
+        json_u64(out, "rss_kib", process_rss_kib() - b->rss_kib_before);
         write_hop(out);
     }
     free(t.samples);

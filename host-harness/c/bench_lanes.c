@@ -78,6 +78,10 @@ static int by_value(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
+void bench_sort(totals *t) {
+    qsort(t->samples, t->sample_count, sizeof(double), by_value);
+}
+
 double bench_percentile(const totals *t, double share) {
     size_t index = (size_t)((double)t->sample_count * share);
     return t->samples[index < t->sample_count ? index : t->sample_count - 1];
@@ -122,7 +126,7 @@ const char *bench_lanes(const bench *b, void (*run)(bench_lane *), NrStatus want
         fault = l->fault != NULL ? l->fault : fault;
     }
     t->seconds = (double)(ended - began) / 1e9;
-    qsort(t->samples, t->sample_count, sizeof(double), by_value);
+    bench_sort(t);
     pthread_barrier_destroy(&start);
     free(lanes);
     return fault;

@@ -11,11 +11,40 @@
 
 static bench_tally *tallies;
 
-/* A host copies. Where to is its own affair: here to a place that no other thread looks at. */
+/* A host copies, all of it. Where to is its own affair: here to a place that no other thread looks at. */
+enum { SHORT = 1024 };
+static pthread_key_t long_places; /* frees a thread's place for long replies with the thread */
+static pthread_once_t long_places_made = PTHREAD_ONCE_INIT;
+static _Thread_local struct {
+    uint8_t *bytes;
+    uint64_t cap;
+} long_place;
+
+static void make_long_places(void) {
+    if (pthread_key_create(&long_places, free) != 0) {
+        fputs("nrhost bench: no key for its threads' memory\n", stderr);
+        exit(1);
+    }
+}
+
+static uint8_t *place_for(uint64_t len) {
+    if (long_place.cap < len) {
+        pthread_once(&long_places_made, make_long_places);
+        uint8_t *more = realloc(long_place.bytes, len);
+        if (more == NULL || pthread_setspecific(long_places, more) != 0) {
+            fputs("nrhost bench: out of memory\n", stderr);
+            exit(1);
+        }
+        long_place.bytes = more;
+        long_place.cap = len;
+    }
+    return long_place.bytes;
+}
+
 static void land(const uint8_t *data, uint64_t len) {
-    static _Thread_local uint8_t landed[1024];
+    static _Thread_local uint8_t landed[SHORT];
     if (len > 0) {
-        memcpy(landed, data, len < sizeof landed ? len : sizeof landed);
+        memcpy(len <= SHORT ? landed : place_for(len), data, len);
     }
 }
 
@@ -104,7 +133,9 @@ bool bench_tallies_make(size_t lanes) {
 }
 
 void bench_tallies_free(void) {
-    free(leased.bytes); /* the main thread's: the others take theirs with them to the end of the process */
+    /* The main thread's; of the others a long place goes with its thread, a lease at the end of the process. */
+    free(leased.bytes);
+    free(long_place.bytes);
     free(tallies);
 }
 

@@ -1,4 +1,4 @@
-"""What the benchmarks make of their rounds."""
+"""What the benchmarks write of their rounds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ import pytest
 
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 
-from benchmarks.report import Row, Target, Unit, as_json, show, show_spread, table
+from benchmarks.model import Case, Limit, Point, Row, Section, Unit, at_least, at_most
+from benchmarks.report import SCHEMA, as_json
+from benchmarks.rounds import Fault, Outcome
+from benchmarks.table import count_targets, notes, pythons_table, show, show_limit, show_spread, table
 
 
 @pytest.mark.parametrize(
@@ -40,59 +43,87 @@ def test_spread_is_the_median_between_the_extremes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "ours", "others", "met"),
+    ("limit", "text"),
     [
-        (Target(200, "at most"), [100.0, 200.0, 900.0], [], True),
-        (Target(200, "at most"), [100.0, 201.0, 900.0], [], False),
-        (Target(2e6, "at least"), [1.0, 2e6, 9e6], [], True),
-        (Target(2e6, "at least"), [1.0, 1.9e6, 9e6], [], False),
-        (Target(1.5, "ratio"), [149.0, 150.0, 400.0], [1.0, 100.0, 101.0], True),
-        (Target(1.5, "ratio"), [149.0, 151.0, 400.0], [1.0, 100.0, 101.0], False),
-        (Target(1.5, "ratio"), [150.0], [], None),
-        (None, [150.0], [100.0], None),
+        (at_most(1e6), "≤ 1.00 ms"),
+        (at_most(1.3, "floor"), "≤ 1.3 x floor"),
+        (at_most(1 / 3.5, "go"), "≤ Go ÷ 3.5"),
+        (at_most(1, "go"), "≤ Go"),
+        (at_least(2, "go"), "≥ 2 x Go"),
     ],
 )
-def test_a_target_is_held_to_medians(
-    target: Target | None, ours: list[float], others: list[float], met: bool | None
-) -> None:
-    assert Row("row", "ns", target, ours=ours, others=others).is_met is met
+def test_a_limit_reads_as_one_would_say_it(limit: Limit, text: str) -> None:
+    assert show_limit(limit, "ns") == text
 
 
-def rows() -> list[Row]:
-    return [
-        Row("near the floor", "ns", Target(1.5, "ratio"), ours=[140.0, 130.0, 150.0], others=[100.0, 90.0, 110.0]),
-        Row("fast", "/s", Target(2e6, "at least"), ours=[1e6]),
-        Row("of interest", "KiB", ours=[60.0]),
-        Row("without its other side", "ns", Target(2, "ratio"), ours=[60.0]),
-    ]
+def sections() -> list[Section]:
+    near = Row(
+        "near", "near the floor", "ns", (at_most(1.5, "floor"), at_most(0.25, "go")), Point("plot", "a"), "a note"
+    )
+    near.values = {"go": [600.0], "ours": [140.0, 130.0, 150.0], "floor": [100.0, 90.0, 110.0]}
+    near.values |= {"ours 3.12": [150.0], "floor 3.12": [120.0]}
+    fast = Row("fast", "fast", "/s", (at_least(2e6),), values={"ours": [1e6]})
+    empty = Row("empty", "not measured at all", "ns", (at_most(1),))
+    alone = Row("alone", "without the other one", "ns", (at_most(2, "c"),), values={"ours": [60.0]})
+    return [Section("first", [Case([near, fast, empty], {}, 1)]), Section("second", [Case([alone], {}, 1)])]
 
 
-def test_table_says_for_each_row_what_came_and_what_of_the_target() -> None:
-    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in table(rows()).splitlines()]
-    assert lines[0] == ["measured", "ours", "beside it", "ratio", "target"]
+def cells(text: str) -> list[list[str]]:
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()]
+
+
+def test_a_table_says_for_each_row_what_came_and_what_of_the_target() -> None:
+    text = table(sections()[0])
+    lines = cells(text)
+    assert lines[0] == ["measured", "ours", "floor", "Go", "target"]
     assert set("".join(lines[1])) == {"-"}
+    spread, target = "140 ns [130 ns … 150 ns]", "≤ 1.5 x floor: met, ≤ Go ÷ 4: met"
     assert lines[2:] == [
-        ["near the floor", "140 ns [130 ns … 150 ns]", "floor: 100 ns [90 ns … 110 ns]", "1.40", "≤ 1.5 x floor: met"],
+        ["near the floor", spread, "100 ns (1.40)", "600 ns (0.23)", target],
         ["fast", "1.00 M/s", "", "", "≥ 2.00 M/s: MISSED"],
-        ["of interest", "60 KiB", "", "", ""],
-        ["without its other side", "60 ns", "", "", "≤ 2 x floor: not measured"],
     ]
-    assert len({len(line) for line in table(rows()).splitlines()}) == 1
+    assert len({len(line) for line in text.splitlines()}) == 1
+    assert cells(table(sections()[1]))[2] == ["without the other one", "60 ns", "≤ 2 x C: not measured"]
 
 
-def test_json_holds_every_round_and_the_facts() -> None:
-    written = json.loads(json.dumps(as_json(rows(), {"python": "3.11.7"})))
-    assert written["python"] == "3.11.7"
-    first, second, third, _ = written["rows"]
-    assert first == {
-        "title": "near the floor",
-        "unit": "ns",
-        "ours": {"median": 140.0, "min": 130.0, "max": 150.0, "rounds": [140.0, 130.0, 150.0]},
-        "beside": "floor",
-        "others": {"median": 100.0, "min": 90.0, "max": 110.0, "rounds": [100.0, 90.0, 110.0]},
-        "ratio": 1.4,
-        "target": {"kind": "ratio", "limit": 1.5},
+def test_a_section_without_figures_has_no_table() -> None:
+    assert table(Section("empty", [Case([Row("empty", "title", "ns")], {}, 1)])) == ""
+
+
+def test_other_pythons_stand_beside_their_own_floors() -> None:
+    assert cells(pythons_table(sections()))[::2] == [
+        ["measured", "the main one", "3.12"],
+        ["near the floor", "140 ns, floor 100 ns (1.40)", "150 ns, floor 120 ns (1.25)"],
+    ]
+    assert pythons_table(sections()[1:]) == ""
+
+
+def test_notes_and_counts() -> None:
+    assert notes(sections()) == "near the floor: a note"
+    assert count_targets(sections()) == {"met": 1, "missed": 1, "not measured": 1}
+
+
+def test_json_holds_every_round_the_facts_and_the_faults() -> None:
+    outcome = Outcome(rounds=3, took_s=12.34, faults=[Fault("alone", "c", "it fell")])
+    written = json.loads(json.dumps(as_json(sections(), outcome, {"python": "3.11.7"}, {"go": "no go on PATH"})))
+    assert written["schema"] == SCHEMA
+    assert written["facts"] == {"python": "3.11.7", "rounds": 3, "took_s": 12.3}
+    assert written["missing"] == {"go": "no go on PATH"}
+    assert written["faults"] == [{"row": "alone", "contestant": "c", "said": "it fell"}]
+    assert written["targets"] == {"met": 1, "missed": 1, "not measured": 1}
+    assert list(written["contestants"]) == ["ours", "floor", "go", "ours 3.12", "floor 3.12"]
+    first, second = written["sections"]
+    near, fast = first["rows"]
+    assert near["values"]["ours"] == {"median": 140.0, "min": 130.0, "max": 150.0, "rounds": [140.0, 130.0, 150.0]}
+    assert near["ratios"]["floor"] == 1.4
+    assert near["point"] == {"plot": "plot", "x": "a"}
+    assert near["limits"][1] == {
+        "kind": "at most",
+        "number": 0.25,
+        "beside": "go",
+        "text": "≤ Go ÷ 4",
+        "value": 150.0,
         "met": True,
     }
-    assert (second["met"], second["others"], second["ratio"]) == (False, None, None)
-    assert (third["met"], third["target"]) == (None, None)
+    assert (near["met"], near["better"], fast["better"], fast["met"]) == (True, "less", "more", False)
+    assert (second["rows"][0]["met"], second["rows"][0]["limits"][0]["value"]) == (None, None)

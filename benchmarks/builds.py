@@ -1,0 +1,158 @@
+"""Builds what is measured: our plugins with each Python, the peers, the Rust hosts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmarks.measure import HERE, ROOT, BenchError, build_command, run
+from benchmarks.model import OURS
+from benchmarks.peers.build import PEERS, build_peers, host_environment
+from benchmarks.tools import Tools
+
+sys.path.append(str(ROOT / "scripts"))
+
+import rust
+from environment import VERSIONS, find
+
+FURTHER = 8  # further plugins, each a file of its own
+BUILD_LIMIT_S = 900
+PEER_SOURCES = (HERE / "peers", HERE / "floor", ROOT / "shim/abi", ROOT / "host-harness/rust/bench-peer")
+
+
+@dataclass
+class Built:
+    """What there is to measure.
+
+    Args:
+        tools: the files.
+        missing: what was left out, and why.
+        faults: what does not build, and what the compiler said.
+    """
+
+    tools: Tools
+    missing: dict[str, str] = field(default_factory=dict)
+    faults: dict[str, str] = field(default_factory=dict)
+
+
+def prepare(folder: Path, *, every_python: bool) -> Built:
+    """Build all that is measured, in `folder`, which is kept from run to run.
+
+    Args:
+        every_python: ours with the other Pythons too.
+
+    Raises:
+        BenchError: the host is missing, or ours does not build.
+    """
+    host = Path(os.environ.get("NRHOST", str(ROOT / "build/c/nrhost")))
+    if not host.exists():
+        raise BenchError(f"there is no host at {host}: make host")
+    folder.mkdir(parents=True, exist_ok=True)
+    tools = Tools(host, None, {OURS: folder / "plugin.so"}, folder / "loop.so", _further(folder))
+    built = Built(tools)
+    run(build_command(sys.executable, HERE / "plugin.py", tools.plugins[OURS]))
+    run(build_command(sys.executable, HERE / "plugin_loop.py", tools.loops))
+    tools.rust = _build_rust(built)
+    _add_peers(built, folder, sys.executable, tuple(PEERS))
+    if every_python:
+        _add_pythons(built, folder)
+    return built
+
+
+def _further(folder: Path) -> tuple[Path, ...]:
+    """Plugins of other files, names and modules than the first one."""
+    made = []
+    for number in range(FURTHER):
+        source = folder / f"further{number}.py"
+        shutil.copy(HERE / "plugin.py", source)
+        made.append(source.with_suffix(".so"))
+        run(build_command(sys.executable, source, made[-1]))
+    return tuple(made)
+
+
+def _build_rust(built: Built) -> Path | None:
+    if shutil.which("cargo") is None:
+        built.missing["Rust hosts"] = rust.NO_CARGO
+        return None
+    try:
+        return Path(run([sys.executable, str(ROOT / "scripts/rust.py"), "--release"], BUILD_LIMIT_S).strip())
+    except BenchError as error:
+        built.faults["Rust hosts"] = str(error)
+        return None
+
+
+# ---- peers ----
+
+
+def _fingerprint(python: str) -> str:
+    """Of all that the peers are made of."""
+    digest = hashlib.sha256(f"{python}\0{Path(python).resolve()}".encode())
+    for folder in PEER_SOURCES:
+        for path in sorted(folder.rglob("*")):
+            if path.is_file() and path.suffix != ".pyc":
+                digest.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
+
+
+def _peer(name: str, folder: Path, python: str) -> Path | None:
+    """One peer's file, built anew when its sources have changed; None where its toolchain is missing."""
+    stamp = folder / f"{name}.stamp.json"
+    wanted = _fingerprint(python)
+    if stamp.exists():
+        seen = json.loads(stamp.read_text())
+        if seen["fingerprint"] == wanted and Path(seen["file"]).exists():
+            return Path(seen["file"])
+    print(f"building the peer {name} in {folder}", file=sys.stderr, flush=True)
+    made = build_peers(folder, python, (name,)).get(name)
+    if made is not None:
+        stamp.write_text(json.dumps({"fingerprint": wanted, "file": str(made)}))
+    return made
+
+
+def _add_peers(built: Built, folder: Path, python: str, names: tuple[str, ...], suffix: str = "") -> None:
+    for name in names:
+        contestant = name + suffix
+        try:
+            made = _peer(name, folder, python)
+        except BenchError as error:
+            built.faults[contestant] = str(error)
+            continue
+        if made is None:
+            built.missing[contestant] = "its toolchain is missing"
+            continue
+        built.tools.plugins[contestant] = made
+        built.tools.environments[contestant] = host_environment(PEERS[name], python)
+
+
+# ---- the other Pythons ----
+
+
+def _add_pythons(built: Built, folder: Path) -> None:
+    """Ours and the floor with each other Python there is."""
+    own = f"{sys.version_info.major}.{sys.version_info.minor}"
+    for version in VERSIONS:
+        if version == own:
+            continue
+        contestant, base = f"{OURS} {version}", find(version)
+        if base is None:
+            built.missing[contestant] = f"no Python {version} with a shared libpython"
+            continue
+        print(f"building ours with Python {version}", file=sys.stderr, flush=True)
+        place = folder / version
+        place.mkdir(exist_ok=True)
+        environment = ROOT / f".venvs/{version}"
+        python = str(environment / "bin/python")
+        try:
+            make = [sys.executable, str(ROOT / "scripts/environment.py"), str(environment), "--python", base]
+            run(make, BUILD_LIMIT_S)
+            run(build_command(python, HERE / "plugin.py", place / "plugin.so"))
+        except BenchError as error:
+            built.faults[contestant] = str(error)
+            continue
+        built.tools.plugins[contestant] = place / "plugin.so"
+        _add_peers(built, place, python, ("floor",), f" {version}")

@@ -1,0 +1,54 @@
+"""A C host, ABI v1: calls answered inside handle, their tail, and frames of a stream."""
+
+from __future__ import annotations
+
+from benchmarks.contestants import SHARES, figures, who
+from benchmarks.model import Case, Point, Row, Section, at_least, at_most
+from benchmarks.tools import Tools
+
+FRAMES = 1000  # of one stream of `gen`
+LONGEST_TAIL_NS = 1e6
+
+
+def synchronous(tools: Tools) -> Section:
+    """A call that its own thread answers."""
+    sync = Row("c.sync", "handle_sync", "ns", (at_most(1.3, "floor"), at_most(1 / 4, "go")))
+    raw = Row("c.raw", "handle_raw(sync=True)", "ns", (at_most(1.2, "floor"), at_most(1 / 3.5, "go")))
+    return Section(
+        "C host, ABI v1, 128 B, 3 headers: answered inside handle",
+        [
+            Case(
+                [row],
+                who(tools, "v1", entry, figures(entry, kind, "ns_per_call"), pythons=True),
+                1_000_000,
+                1,
+                shares=SHARES,
+            )
+            for row, entry, kind in ((sync, "sync", "unary"), (raw, "raw", "raw"))
+        ],
+    )
+
+
+def tail(tools: Tools) -> Section:
+    """What two threads that call at once see at their worst, a million calls in all."""
+    plot = "two threads in handle_sync"
+    keys = {"p50_ns": "p50", "p99_ns": "p99", "p999_ns": "p99.9", "p9999_ns": "p99.99", "max_ns": "worst"}
+    limits = {"p9999_ns": (at_most(LONGEST_TAIL_NS),)}
+    rows = [
+        Row(
+            f"c.two_threads.{name}", f"handle_sync from 2 threads, {name}", "ns", limits.get(key, ()), Point(plot, name)
+        )
+        for key, name in keys.items()
+    ]
+    contestants = who(tools, "v1", "sync", figures("sync", "latency", *keys, threads=2))
+    return Section(
+        "C host, ABI v1: the tail of a million calls from two threads, each timed by itself",
+        [Case(rows, contestants, 1_000_000, 2, shares=SHARES)],
+    )
+
+
+def streams(tools: Tools) -> Section:
+    """A stream's frames, from the thread that makes them to the host's counter."""
+    row = Row("c.gen", "generator, frames of 128 B", "/s", (at_least(6e6),))
+    contestants = who(tools, "v1", "gen", figures("gen", "stream", "frames_per_s"), pythons=True)
+    return Section("C host, ABI v1: streams", [Case([row], contestants, 1_000_000 // FRAMES, 2, shares=SHARES)])

@@ -1,0 +1,98 @@
+"""Rust hosts that await one call at a time: our host for ABI v1, and the released crate nylon-ring-host for v2."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from typing import Any
+
+from benchmarks.contestants import SHARES, who
+from benchmarks.model import Case, Limit, Measure, Row, Section, at_most
+from benchmarks.tools import Tools
+
+BODY = 128
+LONG = 64 * 1024
+METADATA = ["--method", "GET", "--path", "/p", "--header", "a: 1", "--header", "b: 2", "--header", "c: 3"]
+
+
+def _ns(found: dict[str, Any]) -> float:
+    """Nanoseconds a call; a frame of a stream."""
+    ns = float(found["ns_per_call"])
+    return ns if found["kind"] != "stream" or found.get("per") == "frame" else ns / float(found["frames_per_call"])
+
+
+def _v1(entry: str, kind: str) -> Callable[[str], Measure]:
+    def of(contestant: str) -> Measure:
+        def measure(tools: Tools, calls: int) -> list[float]:
+            with tempfile.NamedTemporaryFile(prefix="nylon-bench-") as body:
+                body.write(bytes(BODY))
+                body.flush()
+                options = ["--calls", str(calls), "--body", f"@{body.name}", *(METADATA if kind == "unary" else [])]
+                return [_ns(tools.rust_v1(contestant, entry, kind, *options))]
+
+        return measure
+
+    return of
+
+
+def _v2(entry: str, kind: str, size: int) -> Callable[[str], Measure]:
+    def of(contestant: str) -> Measure:
+        def measure(tools: Tools, calls: int) -> list[float]:
+            return [_ns(tools.rust_v2(contestant, entry, kind, "--calls", str(calls), "--size", str(size)))]
+
+        return measure
+
+    return of
+
+
+def rust_v1(tools: Tools) -> Section:
+    """Our Rust host, ABI v1."""
+
+    def case(key: str, title: str, entry: str, kind: str, *limits: Limit, calls: int = 400_000, note: str = "") -> Case:
+        row = Row(f"rust_v1.{key}", title, "ns", limits, note=note)
+        return Case([row], who(tools, "v1", entry, _v1(entry, kind), pythons=True), calls, 2, shares=SHARES)
+
+    inside = "the Rust plugin sends its frames inside handle, ours from a worker"
+    unary = at_most(1.3, "rust"), at_most(1 / 2, "go")
+    return Section(
+        "Rust host, ABI v1, 128 B: awaits one at a time",
+        [
+            case("unary", "handle_sync, 3 headers", "sync", "unary", *unary),
+            case("raw", "handle_raw(sync=True)", "raw", "raw"),
+            case("fast", "handle_raw(sync=True), call_raw_unary_fast", "raw", "fast"),
+            case("frame", "a frame of a generator", "gen", "stream", at_most(1.5, "rust"), calls=500_000, note=inside),
+        ],
+    )
+
+
+def rust_v2(tools: Tools) -> Section:
+    """The released crate, ABI v2."""
+
+    def case(
+        key: str,
+        title: str,
+        entry: str,
+        kind: str,
+        *limits: Limit,
+        size: int = BODY,
+        calls: int = 400_000,
+        pythons: bool = False,
+        note: str = "",
+    ) -> Case:
+        row = Row(f"rust_v2.{key}", title, "ns", limits, note=note)
+        contestants = who(tools, "v2", entry, _v2(entry, kind, size), pythons=pythons)
+        return Case([row], contestants, calls, 2, shares=SHARES)
+
+    call, fast = (at_most(2, "c"), at_most(1, "go")), (at_most(1.15, "floor"), at_most(1, "go"))
+    return Section(
+        "nylon-ring-host 0.2, ABI v2, 128 B where nothing else is said: awaits one at a time",
+        [
+            case("raw", "handle_raw(sync=True), call_response", "raw", "call_response", *call, pythons=True),
+            case("sync", "handle_sync, call_response", "sync", "call_response"),
+            case("id", "handle_raw(sync=True), by number", "raw", "id"),
+            case("bytes", "handle_raw(sync=True), call_response_bytes", "raw", "bytes"),
+            case("fast", "handle_raw(sync=True), call_response_fast", "raw", "fast", *fast, pythons=True),
+            case("long", "64 KiB, call_response", "raw", "call_response", size=LONG, calls=50_000),
+            case("frame", "a frame of a generator", "gen", "stream", calls=400),
+        ],
+    )

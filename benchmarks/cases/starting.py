@@ -1,0 +1,61 @@
+"""What a plugin costs before it has answered anything, and what it holds in memory."""
+
+from __future__ import annotations
+
+from benchmarks.contestants import who
+from benchmarks.measure import HERE, build_command, wall_ns
+from benchmarks.model import OURS, Case, Measure, Row, Section, at_most
+from benchmarks.tools import Tools
+
+PYTHON = "python -I -c pass"
+FURTHER_NS = 2e6
+FURTHER_KIB = 300e3 / 1024
+AT_REST_CALLS = 50_000
+
+
+def _load(contestant: str) -> Measure:
+    def measure(tools: Tools, calls: int) -> list[float]:
+        found = tools.bench(contestant, "sync", "load")
+        return [float(found["first_reply_ns"]), float(found["rss_kib"])]
+
+    return measure
+
+
+def _python(tools: Tools, calls: int) -> list[float | None]:
+    return [wall_ns([tools.python, "-I", "-c", "pass"]), None]
+
+
+def _further(tools: Tools, calls: int) -> list[float]:
+    found = tools.bench(OURS, "sync", "load", second=list(map(str, tools.further)))
+    return [float(found["second_first_reply_ns"]), float(found["second_rss_kib"])]
+
+
+def _at_rest(contestant: str) -> Measure:
+    return lambda tools, calls: [float(tools.bench(contestant, "pool", "throughput", calls=calls)["rss_kib"])]
+
+
+def _build(tools: Tools, calls: int) -> list[float]:
+    return [wall_ns(build_command(tools.python, HERE / "plugin.py", tools.loops.with_name("again.so")))]
+
+
+def starting(tools: Tools) -> Section:
+    """Every case, in the order of the table."""
+    first = [
+        Row("load.first_reply", "load to first reply", "ns", (at_most(1.2, PYTHON),)),
+        Row("load.rss", "memory of the first plugin, with its runtime", "KiB"),
+    ]
+    further = [
+        Row("load.further", "each further plugin: load to first reply", "ns", (at_most(FURTHER_NS),)),
+        Row("load.further_rss", "each further plugin: memory", "KiB", (at_most(FURTHER_KIB),)),
+    ]
+    rest = Row("load.at_rest", "memory at rest after 50,000 pooled calls", "KiB")
+    loads = {PYTHON: _python, **who(tools, "v1", "sync", _load, pythons=True)}
+    return Section(
+        "Start and memory",
+        [
+            Case(first, loads, 1),
+            Case(further, {OURS: _further}, 1),
+            Case([rest], who(tools, "v1", "pool", _at_rest), AT_REST_CALLS),
+            Case([Row("build", "build-plugin, one file", "ns", (at_most(1e9),))], {OURS: _build}, 1),
+        ],
+    )

@@ -1,0 +1,125 @@
+"""What the rounds came to, as text: values in a unit that suits them, targets, a table for each section."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+
+from benchmarks.model import OURS, Limit, Row, Section, Unit, in_order, label
+
+# The steps of each unit, the largest first; a value is shown in the largest that leaves it at 1 or more.
+STEPS: dict[Unit, tuple[tuple[float, str], ...]] = {
+    "ns": ((1e9, "s"), (1e6, "ms"), (1e3, "µs"), (1.0, "ns")),
+    "/s": ((1e6, "M/s"), (1e3, "k/s"), (1.0, "/s")),
+    "KiB": ((1024.0, "MiB"), (1.0, "KiB")),
+}
+VERDICTS = {True: "met", False: "MISSED", None: "not measured"}
+
+
+def show(value: float, unit: Unit) -> str:
+    """A value in the step of its unit that suits it, with three digits."""
+    for size, name in STEPS[unit]:
+        if abs(value) >= size or size == 1.0:
+            scaled = value / size
+            digits = 2 if abs(scaled) < 10 else 1 if abs(scaled) < 100 else 0
+            return f"{scaled:.{0 if size == 1.0 else digits}f} {name}"
+    raise AssertionError(unit)
+
+
+def show_spread(values: Sequence[float], unit: Unit) -> str:
+    """The median, and the least and the most in brackets where there were several rounds."""
+    if not values:
+        return "-"
+    middle = show(statistics.median(values), unit)
+    return middle if len(values) == 1 else f"{middle} [{show(min(values), unit)} … {show(max(values), unit)}]"
+
+
+def show_limit(limit: Limit, unit: Unit) -> str:
+    """A limit in words: `≤ 1.3 x floor`, `≤ Go ÷ 4`, `≥ 3.00 M/s`."""
+    sign = "≤" if limit.kind == "at most" else "≥"
+    if limit.beside is None:
+        return f"{sign} {show(limit.number, unit)}"
+    if limit.number == 1:
+        return f"{sign} {label(limit.beside)}"
+    if limit.number < 1:
+        return f"{sign} {label(limit.beside)} ÷ {1 / limit.number:.4g}"
+    return f"{sign} {limit.number:g} x {label(limit.beside)}"
+
+
+def show_target(row: Row) -> str:
+    """Each limit of a row and what came of it; empty where it has none."""
+    medians = row.medians
+    return ", ".join(f"{show_limit(limit, row.unit)}: {VERDICTS[limit.is_met(medians)]}" for limit in row.limits)
+
+
+def show_beside(row: Row, contestant: str) -> str:
+    """Another one's median, and ours in multiples of it."""
+    values = row.values.get(contestant)
+    if not values:
+        return ""
+    ratio = row.ratio(contestant)
+    return show(statistics.median(values), row.unit) + ("" if ratio is None else f" ({ratio:.2f})")
+
+
+def lay_out(lines: Sequence[Sequence[str]]) -> str:
+    """A Markdown table with aligned columns; the first line is its head."""
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    text = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in lines
+    ]
+    text.insert(1, "| " + " | ".join("-" * width for width in widths) + " |")
+    return "\n".join(text)
+
+
+def is_other_python(contestant: str) -> bool:
+    """Whether it is ours, or the floor, with another Python than the main one."""
+    return contestant.startswith(("ours 3.", "floor 3."))
+
+
+def table(section: Section) -> str:
+    """A section: ours with its spread, each other one with the ratio, the target; empty without values."""
+    rows = [row for row in section.rows if any(row.values.values())]
+    if not rows:
+        return ""
+    seen = [name for row in rows for name, values in row.values.items() if values and not is_other_python(name)]
+    others = [name for name in in_order(seen) if name != OURS]
+    lines = [["measured", label(OURS), *map(label, others), "target"]]
+    for row in rows:
+        ours = show_spread(row.values.get(OURS, []), row.unit)
+        lines.append([row.title, ours, *(show_beside(row, name) for name in others), show_target(row)])
+    return lay_out(lines)
+
+
+def pythons_table(sections: Sequence[Section]) -> str:
+    """Ours with the other Pythons, each beside the floor of its own; empty where there are none."""
+    rows = [row for section in sections for row in section.rows if any(map(is_other_python, row.values))]
+    if not rows:
+        return ""
+    versions = sorted({name.split()[1] for row in rows for name in row.values if is_other_python(name)})
+    lines = [["measured", "the main one", *versions]]
+    for row in rows:
+        cells = [_with_floor(row, OURS, "floor"), *(_with_floor(row, f"ours {v}", f"floor {v}") for v in versions)]
+        lines.append([row.title, *cells])
+    return lay_out(lines)
+
+
+def _with_floor(row: Row, ours: str, floor: str) -> str:
+    medians = row.medians
+    if ours not in medians:
+        return ""
+    text = show(medians[ours], row.unit)
+    if not medians.get(floor):
+        return text
+    return f"{text}, floor {show(medians[floor], row.unit)} ({medians[ours] / medians[floor]:.2f})"
+
+
+def notes(sections: Sequence[Section]) -> str:
+    """What must be known to compare, a line for each measured row that has a note."""
+    rows = [row for section in sections for row in section.rows if row.note and row.values]
+    return "\n".join(f"{row.title}: {row.note}" for row in rows)
+
+
+def count_targets(sections: Sequence[Section]) -> dict[str, int]:
+    """How many rows with a target met it, missed it, or could not be told."""
+    verdicts = [row.is_met for section in sections for row in section.rows if row.limits and row.values]
+    return {"met": verdicts.count(True), "missed": verdicts.count(False), "not measured": verdicts.count(None)}

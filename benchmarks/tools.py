@@ -1,0 +1,88 @@
+"""The files of one run: the hosts, our plugins, and the peers."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.measure import figures_of
+from benchmarks.model import OURS
+
+
+@dataclass
+class Tools:
+    """What `builds.prepare` made.
+
+    Args:
+        host: nrhost.
+        rust: the folder of the Rust hosts; None without cargo.
+        plugins: the file of each contestant, by its name.
+        loops: our plugin with an event loop.
+        further: copies of a further plugin of ours, each a file of its own.
+        python: the main Python.
+        environments: what a contestant's host must have in its environment.
+        hops: how far the cores were from each other with each measurement, in nanoseconds.
+    """
+
+    host: Path
+    rust: Path | None
+    plugins: dict[str, Path]
+    loops: Path
+    further: tuple[Path, ...]
+    python: str = sys.executable
+    environments: dict[str, dict[str, str]] = field(default_factory=dict)
+    hops: list[float] = field(default_factory=list)
+
+    def bench(self, contestant: str, entry: str, kind: str, **options: object) -> dict[str, Any]:
+        """One `nrhost bench` of a contestant's plugin.
+
+        Args:
+            contestant: whose.
+            entry: what is called.
+            kind: and how.
+            options: `busy_end="x"` is `--busy-end x`; a list gives an option several times.
+
+        Returns:
+            the figures it wrote.
+        """
+        return self._bench(self.plugins[contestant], entry, kind, options, self.environments.get(contestant))
+
+    def bench_loops(self, entry: str, kind: str, **options: object) -> dict[str, Any]:
+        """The same of our plugin with an event loop."""
+        return self._bench(self.loops, entry, kind, options, None)
+
+    def _bench(
+        self,
+        plugin: Path,
+        entry: str,
+        kind: str,
+        options: Mapping[str, object],
+        environment: Mapping[str, str] | None,
+    ) -> dict[str, Any]:
+        command = [str(self.host), "bench", str(plugin), entry, "--kind", kind, "--json"]
+        for name, value in options.items():
+            for one in value if isinstance(value, list) else [value]:
+                command += [f"--{name.replace('_', '-')}", str(one)]
+        figures = figures_of(command, environment)
+        if "hop_ns" in figures:
+            self.hops.append(figures["hop_ns"])
+        return figures
+
+    def rust_v1(self, contestant: str, entry: str, kind: str, *options: str) -> dict[str, Any]:
+        """One `nylon-ring-host bench`, our Rust host for ABI v1. There are Rust hosts."""
+        assert self.rust is not None
+        command = [str(self.rust / "nylon-ring-host"), "bench", str(self.plugins[contestant]), entry]
+        return figures_of([*command, "--kind", kind, "--json", *options], self.environments.get(contestant))
+
+    def rust_v2(self, contestant: str, entry: str, kind: str, *options: str) -> dict[str, Any]:
+        """One `nylon-ring-crates bench`, the released crate nylon-ring-host. There are Rust hosts."""
+        assert self.rust is not None
+        command = [str(self.rust / "nylon-ring-crates"), "bench", str(self.plugins[contestant]), entry]
+        return figures_of([*command, "--kind", kind, "--json", *options], self.environments.get(contestant))
+
+    def versions(self) -> list[str]:
+        """The other Pythons that ours was built for."""
+        return [name.removeprefix(f"{OURS} ") for name in self.plugins if name.startswith(f"{OURS} ")]
