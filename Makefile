@@ -15,7 +15,7 @@ help:
 	@echo 'make conformance  every case with every host and plugin, as a table (ARGS="--host NAME=COMMAND": another)'
 	@echo 'make check   lint, layout and types of all sources; C without a warning; links of the documents'
 	@echo 'make format  lay the sources out as make check wants them'
-	@echo 'make bench   figures, beside the floor of the same run (QUICK=1: half a minute)'
+	@echo 'make bench   figures, beside plugins in C, Rust and Go of the same run (QUICK=1: two minutes; DOC=FILE: its page)'
 	@echo 'make asan    the integration tests with Address-, UndefinedBehavior- and LeakSanitizer, and the Rust hosts'"'"' tests'
 	@echo 'make tsan    the integration tests with ThreadSanitizer'
 	@echo 'make memcheck  a short scenario under valgrind'
@@ -58,7 +58,8 @@ format: setup
 	$(BIN)/clang-format -i $(C_FILES)
 
 bench: setup host
-	@$(BIN)/python benchmarks/run.py $(if $(QUICK),--quick)
+	@mkdir -p build/bench
+	@$(BIN)/python benchmarks/run.py $(if $(QUICK),--quick) --json build/bench/bench.json $(ARGS)
 
 asan:
 	@$(PYTHON) scripts/sanitize.py asan
