@@ -1,98 +1,152 @@
 /*
  * The floor: the least that a Python echo behind the ABI can cost, to hold the plugin's figures against.
  *
- * A bare embedding of CPython in one file: no gate, no checks, no promise to the host, no unload. One thread state per
- * host thread, made once; entries `sync` (a request object whose fields become Python objects when they are read) and
- * `raw` (bytes in, bytes out). The reply is sent with the GIL held. Never ship such a thing.
+ * A bare embedding of CPython: no gate, no checks, no promise to the host, no unload. One thread state per thread, made
+ * once and kept. The reply is sent with the GIL held. Never ship such a thing.
+ *
+ *   sync   a request object whose fields become Python objects when they are read
+ *   raw    bytes in, bytes out
+ *   pool   as sync, of a copy of the call, on one worker (queue.h), which holds the GIL until its queue is empty
+ *   owned  v2: as raw; the bytes object itself is given away by send_result_owned
  */
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
-
-#include "nylon_ring_v1.h"
+#include "copy.h"
+#include "request.h"
 
 #include <stdio.h>
-#include <string.h>
+#include <stdlib.h>
 
-static const char source[] = "def sync(req):\n"
+enum { SYNC, RAW, POOL, OWNED, PEER_ENTRIES };
+
+#define PEER_NAME "floor"
+static const char *const peer_entries[PEER_ENTRIES] = {"sync", "raw", "pool", "owned"};
+
+#include "exports.h"
+
+static const char source[] = "def echo_request(req):\n"
                              "    return req.body\n"
-                             "def raw(payload):\n"
+                             "def echo_bytes(payload):\n"
                              "    return payload\n";
 
-static PyObject *sync_handler, *raw_handler; /* set by init */
-static const NrHostVTable *host;             /* set by init */
-static void *host_context;                   /* set by init */
-static __thread PyThreadState *own_state __attribute__((tls_model("initial-exec")));
+static PyObject *echo_request, *echo_bytes; /* set by init */
+static const NrHostVTable *host_v1;         /* set by init; NULL in v2 */
+static const NrHostVTableV2 *host_v2;       /* set by init; NULL in v1 */
+static void *host_context;                  /* set by init */
+static queue pool = QUEUE_INITIALIZER;
 
-/* ---- the request: a window onto the host's memory while the host waits ---- */
+#define OF_THREAD __thread __attribute__((tls_model("initial-exec")))
+static OF_THREAD PyThreadState *own_state;
+static OF_THREAD bool has_gil;
 
-typedef struct {
-    PyObject_HEAD
-    const NrRequest *meta;
-    NrBytes body;
-} request;
-
-static PyObject *decode(NrStr text) {
-    return PyUnicode_DecodeUTF8((const char *)text.ptr, (Py_ssize_t)text.len, NULL);
+static void attach(void) {
+    if (__builtin_expect(own_state == NULL, 0)) {
+        own_state = PyThreadState_New(PyInterpreterState_Main());
+    }
+    PyEval_RestoreThread(own_state);
+    has_gil = true;
 }
 
-static PyObject *get_method(PyObject *self, void *unused) {
-    (void)unused;
-    return decode(((request *)self)->meta->method);
+static void detach(void) {
+    has_gil = false;
+    PyEval_SaveThread();
 }
 
-static PyObject *get_path(PyObject *self, void *unused) {
-    (void)unused;
-    return decode(((request *)self)->meta->path);
+/* ---- replies; all need the GIL ---- */
+
+static void send_bytes(uint64_t sid, PyObject *bytes) {
+    uint8_t *data = (uint8_t *)PyBytes_AS_STRING(bytes);
+    size_t size = (size_t)PyBytes_GET_SIZE(bytes);
+    if (host_v1 != NULL) {
+        host_v1->send_result(host_context, sid, NR_OK, (NrBytes){.ptr = data, .len = size});
+    } else {
+        (void)host_v2->send_result(host_context, sid, NR_OK, (NrVecU8){.ptr = data, .len = size, .cap = size});
+    }
 }
 
-static PyObject *get_query(PyObject *self, void *unused) {
-    (void)unused;
-    return decode(((request *)self)->meta->query);
+/* From any thread, inside the send or long after. */
+static void release(void *owner, const uint8_t *data, uint64_t size) {
+    (void)data;
+    (void)size;
+    bool is_inside = has_gil;
+    if (!is_inside) {
+        attach();
+    }
+    Py_DECREF((PyObject *)owner);
+    if (!is_inside) {
+        detach();
+    }
 }
 
-static PyObject *get_body(PyObject *self, void *unused) {
+static void send_owned(uint64_t sid, PyObject *bytes) {
+    NrOwnedBytes payload = {.ptr = (const uint8_t *)PyBytes_AS_STRING(bytes),
+                            .len = (uint64_t)PyBytes_GET_SIZE(bytes),
+                            .owner_ctx = Py_NewRef(bytes),
+                            .release = release};
+    (void)host_v2->send_result_owned(host_context, sid, NR_OK, payload);
+}
+
+/* Takes the argument. */
+static NrStatus answer(uint64_t sid, PyObject *handler, PyObject *argument, void (*send)(uint64_t, PyObject *)) {
+    PyObject *result = argument != NULL ? PyObject_Vectorcall(handler, &argument, 1, NULL) : NULL;
+    NrStatus status = result != NULL && PyBytes_CheckExact(result) ? NR_OK : NR_ERR;
+    if (status == NR_OK) {
+        send(sid, result);
+    } else {
+        PyErr_Print();
+    }
+    Py_XDECREF(result);
+    Py_XDECREF(argument);
+    return status;
+}
+
+/* ---- calls ---- */
+
+static void *work(void *unused) {
     (void)unused;
-    NrBytes body = ((request *)self)->body;
+    for (queued *next; (next = queue_take(&pool)) != NULL;) {
+        attach();
+        while (next != NULL) {
+            copied_call *call = (copied_call *)next;
+            next = next->next;
+            (void)answer(call->sid, echo_request, request_make(&call->meta, call->body), send_bytes);
+            free(call);
+        }
+        detach();
+    }
+    return NULL;
+}
+
+static NrStatus submit(uint64_t sid, const NrRequest *meta, NrBytes body) {
+    copied_call *call = copy_call(sid, meta, body);
+    if (call == NULL) {
+        return NR_ERR;
+    }
+    queue_put(&pool, &call->link);
+    return NR_OK;
+}
+
+static PyObject *bytes_of(NrBytes body) {
     return PyBytes_FromStringAndSize((const char *)body.ptr, (Py_ssize_t)body.len);
 }
 
-static PyObject *get_headers(PyObject *self, void *unused) {
-    (void)unused;
-    const NrRequest *meta = ((request *)self)->meta;
-    PyObject *headers = PyDict_New();
-    for (uint32_t i = 0; headers != NULL && i < meta->headers_len; i++) {
-        PyObject *key = decode(meta->headers[i].key);
-        PyObject *value = decode(meta->headers[i].value);
-        if (key == NULL || value == NULL || PyDict_SetItem(headers, key, value) != 0) {
-            Py_CLEAR(headers);
-        }
-        Py_XDECREF(key);
-        Py_XDECREF(value);
+static NrStatus peer_handle(uint32_t id, uint64_t sid, const NrRequest *meta, NrBytes body) {
+    static const NrRequest nothing;
+    if (id == POOL) {
+        return submit(sid, meta, body);
     }
-    return headers;
+    if (id >= PEER_ENTRIES || (id == OWNED && host_v2 == NULL)) {
+        return NR_INVALID;
+    }
+    attach();
+    NrStatus status = id == SYNC
+                          ? answer(sid, echo_request, request_make(meta != NULL ? meta : &nothing, body), send_bytes)
+                          : answer(sid, echo_bytes, bytes_of(body), id == OWNED ? send_owned : send_bytes);
+    detach();
+    return status;
 }
 
-static PyGetSetDef request_fields[] = {
-    {"method", get_method, NULL, NULL, NULL}, {"path", get_path, NULL, NULL, NULL},
-    {"query", get_query, NULL, NULL, NULL},   {"headers", get_headers, NULL, NULL, NULL},
-    {"body", get_body, NULL, NULL, NULL},     {NULL, NULL, NULL, NULL, NULL},
-};
+/* ---- its life ---- */
 
-static void request_dealloc(PyObject *self) {
-    PyObject_Free(self);
-}
-
-static PyTypeObject request_type = {
-    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "floor.Request",
-    .tp_basicsize = sizeof(request),
-    .tp_flags = Py_TPFLAGS_DEFAULT,
-    .tp_dealloc = request_dealloc,
-    .tp_getset = request_fields,
-};
-
-/* ---- the ABI's functions ---- */
-
-static NrStatus start_python(void) {
+static bool start_python(void) {
     PyConfig config;
     PyConfig_InitIsolatedConfig(&config);
     config.site_import = 0;
@@ -104,98 +158,34 @@ static NrStatus start_python(void) {
     PyConfig_Clear(&config);
     if (PyStatus_Exception(status)) {
         fprintf(stderr, "floor: Python does not start: %s\n", status.err_msg != NULL ? status.err_msg : "?");
-        return NR_ERR;
+        return false;
     }
-    PyObject *globals = PyDict_New();
-    PyObject *done = globals != NULL ? PyRun_String(source, Py_file_input, globals, globals) : NULL;
-    if (done == NULL || PyType_Ready(&request_type) != 0) {
-        PyErr_Print();
-        return NR_ERR;
-    }
-    sync_handler = PyDict_GetItemString(globals, "sync");
-    raw_handler = PyDict_GetItemString(globals, "raw");
     own_state = PyEval_SaveThread();
-    return NR_OK;
+    return true;
 }
 
-static NrStatus floor_init(void *context, void *host_ctx, const NrHostVTable *host_vtable) {
-    (void)context;
-    host = host_vtable;
+/* Another plugin of the process may have started Python. */
+static NrStatus peer_init(void *host_ctx, const NrHostVTable *v1, const NrHostVTableV2 *v2) {
     host_context = host_ctx;
-    return start_python();
-}
-
-static void attach(void) {
-    if (__builtin_expect(own_state == NULL, 0)) {
-        own_state = PyThreadState_New(PyInterpreterState_Main());
-    }
-    PyEval_RestoreThread(own_state);
-}
-
-static PyObject *make_request(const NrRequest *meta, NrBytes body) {
-    request *made = PyObject_New(request, &request_type);
-    if (made != NULL) {
-        made->meta = meta;
-        made->body = body;
-    }
-    return (PyObject *)made;
-}
-
-static NrStatus floor_handle(void *context, NrStr entry, uint64_t sid, const NrRequest *meta, NrBytes payload) {
-    (void)context;
-    int is_sync = entry.len == 4 && memcmp(entry.ptr, "sync", 4) == 0;
-    if (!is_sync && (entry.len != 3 || memcmp(entry.ptr, "raw", 3) != 0)) {
-        return NR_INVALID;
+    host_v1 = v1;
+    host_v2 = v2;
+    if (!Py_IsInitialized() && !start_python()) {
+        return NR_ERR;
     }
     attach();
-    PyObject *argument = is_sync ? make_request(meta, payload)
-                                 : PyBytes_FromStringAndSize((const char *)payload.ptr, (Py_ssize_t)payload.len);
-    PyObject *result = PyObject_Vectorcall(is_sync ? sync_handler : raw_handler, &argument, 1, NULL);
-    NrStatus status = result != NULL && PyBytes_CheckExact(result) ? NR_OK : NR_ERR;
-    if (status == NR_OK) {
-        NrBytes reply = {.ptr = (const uint8_t *)PyBytes_AS_STRING(result), .len = (uint64_t)PyBytes_GET_SIZE(result)};
-        host->send_result(host_context, sid, NR_OK, reply);
+    PyObject *globals = PyDict_New();
+    PyObject *done = globals != NULL ? PyRun_String(source, Py_file_input, globals, globals) : NULL;
+    bool is_made = done != NULL && request_type_ready();
+    if (is_made) {
+        echo_request = PyDict_GetItemString(globals, "echo_request");
+        echo_bytes = PyDict_GetItemString(globals, "echo_bytes");
+    } else {
+        PyErr_Print();
     }
-    Py_XDECREF(result);
-    Py_XDECREF(argument);
-    PyEval_SaveThread();
-    return status;
+    detach();
+    return is_made && queue_start(&pool, work) ? NR_OK : NR_ERR;
 }
 
-static void floor_shutdown(void *context) {
-    (void)context;
-}
-
-static NrStatus floor_stream_data(void *context, uint64_t sid, NrBytes data) {
-    (void)context;
-    (void)sid;
-    (void)data;
-    return NR_UNSUPPORTED;
-}
-
-static NrStatus floor_stream_close(void *context, uint64_t sid) {
-    (void)context;
-    (void)sid;
-    return NR_UNSUPPORTED;
-}
-
-static const NrPluginVTable functions = {
-    .init = floor_init,
-    .handle = floor_handle,
-    .shutdown = floor_shutdown,
-    .stream_data = floor_stream_data,
-    .stream_close = floor_stream_close,
-};
-
-static const NrPluginInfo info = {
-    .abi_version = NR_ABI_V1,
-    .struct_size = sizeof info,
-    .name = {.ptr = (const uint8_t *)"floor", .len = 5},
-    .version = {.ptr = (const uint8_t *)"1", .len = 1},
-    .plugin_ctx = (void *)(uintptr_t)&functions,
-    .vtable = &functions,
-};
-
-__attribute__((visibility("default"))) const NrPluginInfo *nylon_ring_get_plugin_v1(void) {
-    return &info;
+static void peer_shutdown(void) {
+    queue_stop(&pool);
 }

@@ -13,6 +13,7 @@ from typing import Literal
 from benchmarks.measure import HERE, ROOT, BenchError, run
 
 Abi = Literal["v1", "v2"]
+ABIS: tuple[Abi, ...] = ("v1", "v2")
 
 PEERS_DIR = HERE / "peers"
 BUILD_LIMIT_S = 600
@@ -40,9 +41,10 @@ class Peer:
 PEERS = {
     peer.name: peer
     for peer in (
-        Peer("floor", "bare C embedding", {"v1": ("sync", "raw")}),
-        Peer("c", "C plugin", {"v2": ("sync", "raw", "owned", "gen")}),
+        Peer("floor", "bare C embedding", {"v1": ("sync", "raw", "pool"), "v2": ("sync", "raw", "pool", "owned")}),
+        Peer("c", "C plugin", {"v1": ("sync", "raw", "pool", "gen"), "v2": ("sync", "raw", "pool", "gen", "owned")}),
         Peer("rust", "Rust plugin", {"v1": ("sync", "raw", "gen")}),
+        Peer("go", "Go plugin", dict.fromkeys(ABIS, ("sync", "raw", "pool", "gen"))),
     )
 }
 
@@ -102,7 +104,16 @@ def _no_cargo(python: Path | str) -> str:
     return "" if shutil.which("cargo") else "no cargo on PATH; https://rustup.rs installs it"
 
 
-_MISSING: dict[str, Callable[[Path | str], str]] = {"rust": _no_cargo}
+def _go() -> str | None:
+    """The go command: on PATH, or where its own installer puts it."""
+    return shutil.which("go") or shutil.which("/usr/local/go/bin/go")
+
+
+def _no_go(python: Path | str) -> str:
+    return "" if _go() else "no go on PATH nor in /usr/local/go/bin; https://go.dev/dl has it"
+
+
+_MISSING: dict[str, Callable[[Path | str], str]] = {"rust": _no_cargo, "go": _no_go}
 
 
 # ---- one builder each: the file to write, and the Python ----
@@ -121,11 +132,12 @@ def _embedding(python: Path | str) -> list[str]:
     include, executable = run([str(python), "-I", "-c", code]).splitlines()
     library = libpython(python)
     rpath = f"-Wl,-rpath,{Path(library).parent}"
-    return [f"-isystem{include}", f'-DPEER_PYTHON="{executable}"', library, rpath]
+    stays = "-Wl,-z,nodelete"  # a Python that is never finalized cannot be unmapped
+    return [f"-isystem{include}", f'-DPEER_PYTHON="{executable}"', library, rpath, stays]
 
 
 def _build_floor(out: Path, python: Path | str) -> Path:
-    _compile([HERE / "floor/floor.c"], out, *_embedding(python))
+    _compile(sorted((HERE / "floor").glob("*.c")), out, *_embedding(python))
     return out
 
 
@@ -140,8 +152,16 @@ def _build_rust(out: Path, python: Path | str) -> Path:
     return out
 
 
+def _build_go(out: Path, python: Path | str) -> Path:
+    command = [str(_go()), "build", "-C", str(PEERS_DIR / "go"), "-buildmode=c-shared", "-trimpath", "-o", str(out)]
+    run(["env", "GOTOOLCHAIN=local", "GOPROXY=off", "GOFLAGS=-mod=readonly", *command], BUILD_LIMIT_S)
+    out.with_suffix(".h").unlink()  # for programs that link with it
+    return out
+
+
 _BUILDERS: dict[str, Callable[[Path, Path | str], Path]] = {
     "floor": _build_floor,
     "c": _build_c,
     "rust": _build_rust,
+    "go": _build_go,
 }

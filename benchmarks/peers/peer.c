@@ -1,120 +1,131 @@
 /*
- * The least a plugin in C does, for ABI v2: what our calls stand beside.
+ * The C peer: the least a plugin in C does behind ABI v1 and v2, with one instance.
  *
- *   sync, raw  send_result inside handle, with the host's own bytes
- *   owned      the same by send_result_owned, with a copy of its own
- *   gen        1,000 frames of 128 bytes from a thread, which offers a refused one again at once; then StreamEnd
+ *   sync, raw  send_result inside handle, with the host's own bytes; the fields of a request are where they are
+ *   pool       a copy of the body to one worker (queue.h), which sends it
+ *   gen        1,000 frames of 128 bytes and StreamEnd, sent by the worker, which offers a refused one again at once
+ *   owned      v2: a copy of the body, given away by send_result_owned
+ *
+ * There is no C SDK to be like. Left out is what would make it safe: it checks nothing the host passes.
  */
-#include <pthread.h>
 #include <stdlib.h>
-#include <string.h>
 
-#include "nylon_ring_v2.h"
+#include "queue.h"
 
 enum { FRAMES = 1000, FRAME_SIZE = 128 };
-enum { SYNC, RAW, OWNED, GEN, ENTRIES };
+enum { SYNC, RAW, POOL, GEN, OWNED, PEER_ENTRIES };
 
-static const char *const names[ENTRIES] = {"sync", "raw", "owned", "gen"};
-static void *host_ctx;
-static NrHostVTableV2 host;
+#define PEER_NAME "c"
+static const char *const peer_entries[PEER_ENTRIES] = {"sync", "raw", "pool", "gen", "owned"};
 
-static NrStatus send_bytes(uint64_t sid, NrStatus status, const void *bytes, size_t length) {
-    NrVecU8 payload = {.ptr = (uint8_t *)(uintptr_t)bytes, .len = length, .cap = length};
-    return host.send_result(host_ctx, sid, status, payload);
+#include "exports.h"
+
+typedef struct {
+    queued link;
+    uint32_t id;
+    uint64_t sid;
+    size_t size;
+    uint8_t body[];
+} call;
+
+static void *host_ctx;                /* set by init */
+static const NrHostVTable *host_v1;   /* set by init; NULL in v2 */
+static const NrHostVTableV2 *host_v2; /* set by init; NULL in v1 */
+static queue pool = QUEUE_INITIALIZER;
+
+/* ---- towards the host ---- */
+
+static NrStatus send_bytes(uint64_t sid, NrStatus status, const uint8_t *bytes, size_t size) {
+    if (host_v1 != NULL) {
+        host_v1->send_result(host_ctx, sid, status, (NrBytes){.ptr = bytes, .len = size});
+        return NR_OK;
+    }
+    NrVecU8 payload = {.ptr = (uint8_t *)(uintptr_t)bytes, .len = size, .cap = size};
+    return host_v2->send_result(host_ctx, sid, status, payload);
 }
 
-static void release(void *owner, const uint8_t *bytes, uint64_t length) {
+static void release(void *owner, const uint8_t *bytes, uint64_t size) {
     (void)bytes;
-    (void)length;
+    (void)size;
     free(owner);
 }
 
-static NrStatus send_copy(uint64_t sid, NrBytes body) {
+static NrStatus send_owned(uint64_t sid, NrBytes body) {
     uint8_t *copy = malloc(body.len + 1);
     if (copy == NULL) {
         return NR_ERR;
     }
     memcpy(copy, body.ptr, body.len);
     NrOwnedBytes payload = {.ptr = copy, .len = body.len, .owner_ctx = copy, .release = release};
-    (void)host.send_result_owned(host_ctx, sid, NR_OK, payload);
+    (void)host_v2->send_result_owned(host_ctx, sid, NR_OK, payload);
     return NR_OK;
 }
 
-static void *send_frames(void *sid_as_pointer) {
-    static const char frame[FRAME_SIZE];
-    uint64_t sid = (uintptr_t)sid_as_pointer;
+/* ---- the worker ---- */
+
+static NrStatus submit(uint32_t id, uint64_t sid, NrBytes body) {
+    call *made = malloc(sizeof *made + body.len);
+    if (made == NULL) {
+        return NR_ERR;
+    }
+    made->id = id;
+    made->sid = sid;
+    made->size = body.len;
+    memcpy(made->body, body.ptr, body.len);
+    queue_put(&pool, &made->link);
+    return NR_OK;
+}
+
+static void send_frames(uint64_t sid) {
+    static const uint8_t frame[FRAME_SIZE];
     for (int i = 0; i <= FRAMES; i++) {
         NrStatus status = i < FRAMES ? NR_OK : NR_STREAM_END;
         while (send_bytes(sid, status, frame, i < FRAMES ? sizeof frame : 0) == NR_BACKPRESSURE) {
         }
     }
+}
+
+static void *work(void *unused) {
+    (void)unused;
+    for (queued *next = queue_take(&pool); next != NULL; next = next != NULL ? next : queue_take(&pool)) {
+        call *taken = (call *)next;
+        next = next->next;
+        if (taken->id == GEN) {
+            send_frames(taken->sid);
+        } else {
+            (void)send_bytes(taken->sid, NR_OK, taken->body, taken->size);
+        }
+        free(taken);
+    }
     return NULL;
 }
 
-static NrStatus handle_by_id(uint32_t id, uint64_t sid, NrBytes body) {
-    pthread_t thread;
+/* ---- from the host ---- */
+
+static NrStatus peer_init(void *ctx, const NrHostVTable *v1, const NrHostVTableV2 *v2) {
+    host_ctx = ctx;
+    host_v1 = v1;
+    host_v2 = v2;
+    return queue_start(&pool, work) ? NR_OK : NR_ERR;
+}
+
+static NrStatus peer_handle(uint32_t id, uint64_t sid, const NrRequest *request, NrBytes body) {
+    (void)request;
     switch (id) {
     case SYNC:
     case RAW:
         (void)send_bytes(sid, NR_OK, body.ptr, body.len);
         return NR_OK;
-    case OWNED:
-        return send_copy(sid, body);
+    case POOL:
     case GEN:
-        if (pthread_create(&thread, NULL, send_frames, (void *)(uintptr_t)sid) != 0) {
-            return NR_ERR;
-        }
-        pthread_detach(thread);
-        return NR_OK;
+        return submit(id, sid, body);
+    case OWNED:
+        return host_v2 != NULL ? send_owned(sid, body) : NR_INVALID;
     default:
         return NR_INVALID;
     }
 }
 
-static uint32_t resolve_entry(NrStr entry) {
-    for (uint32_t id = 0; id < ENTRIES; id++) {
-        if (strlen(names[id]) == entry.len && memcmp(names[id], entry.ptr, entry.len) == 0) {
-            return id;
-        }
-    }
-    return NR_ENTRY_UNKNOWN;
-}
-
-static NrStatus handle(NrStr entry, uint64_t sid, NrBytes body) {
-    return handle_by_id(resolve_entry(entry), sid, body);
-}
-
-static NrStatus init(void *ctx, const NrHostVTableV2 *functions) {
-    host_ctx = ctx;
-    host = *functions;
-    return NR_OK;
-}
-
-static void shut_down(void) {
-}
-
-static NrStatus stream_data(uint64_t sid, NrBytes data) {
-    (void)sid;
-    (void)data;
-    return NR_UNSUPPORTED;
-}
-
-static NrStatus stream_close(uint64_t sid) {
-    (void)sid;
-    return NR_UNSUPPORTED;
-}
-
-__attribute__((visibility("default"))) const NrPluginInfo *nylon_ring_get_plugin(void);
-
-const NrPluginInfo *nylon_ring_get_plugin(void) {
-    static const NrPluginVTableV2 functions = {
-        init, handle, shut_down, stream_data, stream_close, resolve_entry, handle_by_id,
-    };
-    static const NrPluginInfo info = {
-        .abi_version = NR_ABI_V2,
-        .struct_size = sizeof info,
-        .name = {.ptr = (const uint8_t *)"peer", .len = 4},
-        .vtable = &functions,
-    };
-    return &info;
+static void peer_shutdown(void) {
+    queue_stop(&pool);
 }

@@ -1,0 +1,3 @@
+module nylonring.example/peer
+
+go 1.22
