@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.measure import HERE, ROOT, BenchError, build_command, run
-from benchmarks.model import OURS
+from benchmarks.model import BORROW, OURS
 from benchmarks.peers.build import PEERS, build_peers, host_environment
 from benchmarks.tools import Tools
 
@@ -22,6 +22,7 @@ from environment import VERSIONS, find
 
 FURTHER = 8  # further plugins, each a file of its own
 BUILD_LIMIT_S = 900
+LATER = "comes in a later version"  # how the package refuses what it does not have yet
 PEER_SOURCES = (HERE / "peers", HERE / "floor", ROOT / "shim/abi", ROOT / "host-harness/rust/bench-peer")
 
 
@@ -57,6 +58,7 @@ def prepare(folder: Path, *, every_python: bool) -> Built:
     built = Built(tools)
     run(build_command(sys.executable, HERE / "plugin.py", tools.plugins[OURS]))
     run(build_command(sys.executable, HERE / "plugin_loop.py", tools.loops))
+    _add_borrow(built, folder)
     tools.rust = _build_rust(built)
     _add_peers(built, folder, sys.executable, tuple(PEERS))
     if every_python:
@@ -73,6 +75,18 @@ def _further(folder: Path) -> tuple[Path, ...]:
         made.append(source.with_suffix(".so"))
         run(build_command(sys.executable, source, made[-1]))
     return tuple(made)
+
+
+def _add_borrow(built: Built, folder: Path) -> None:
+    """The plugin with `borrow=True`, which a package may not have yet and then says so."""
+    try:
+        run(build_command(sys.executable, HERE / "plugin_borrow.py", folder / "borrow.so"))
+    except BenchError as error:
+        if LATER not in str(error):
+            raise
+        built.missing[BORROW] = f"borrow=True {LATER}"
+    else:
+        built.tools.plugins[BORROW] = folder / "borrow.so"
 
 
 def _build_rust(built: Built) -> Path | None:

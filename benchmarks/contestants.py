@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from benchmarks.model import OURS, Abi, Measure
+from benchmarks.model import BORROW, OURS, Abi, Measure
 from benchmarks.peers.build import PEERS
 from benchmarks.tools import Tools
 
@@ -19,6 +19,8 @@ _OTHER_PYTHONS = ("ours ", "floor ")
 def can(contestant: str, abi: Abi, entry: str) -> bool:
     """Whether a contestant has that entry for hosts of that ABI."""
     kind = contestant.split()[0] if contestant.startswith(_OTHER_PYTHONS) else contestant
+    if kind == BORROW:
+        return False  # its one case names it
     if kind == OURS:
         return entry in ENTRIES
     peer = PEERS.get(kind)

@@ -16,6 +16,7 @@ Kind = Literal["at most", "at least"]
 Abi = Literal["v1", "v2"]
 
 OURS = "ours"
+BORROW = "ours, borrow=True"
 
 # The columns of every table, in this order, where a row has them. Ours with another Python and its floor are
 # "ours 3.12" and "floor 3.12"; a row may have contestants of its own, which are called what they are.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.contestants import SHARES, figures, who
-from benchmarks.model import Case, Point, Row, Section, at_least, at_most
+from benchmarks.model import OURS, Case, Point, Row, Section, at_least, at_most
 from benchmarks.tools import Tools
 
 FRAMES = 1000  # of one stream of `gen`
@@ -27,6 +27,15 @@ def synchronous(tools: Tools) -> Section:
             for row, entry, kind in ((sync, "sync", "unary"), (raw, "raw", "raw"))
         ],
     )
+
+
+def beside_python(tools: Tools) -> Section:
+    """What a call waits for the GIL while another thread computes in Python and does not let go of it by itself."""
+    plot = "handle_sync while Python is busy"
+    keys = {"p50_ns": "p50", "p99_ns": "p99", "p999_ns": "p99.9", "max_ns": "worst"}
+    rows = [Row(f"c.sync_busy.{name}", f"handle_sync, {name}", "ns", (), Point(plot, name)) for name in keys.values()]
+    measure = figures("sync", "latency", *keys, busy="busy", busy_end="busy_end")(OURS)
+    return Section("C host, ABI v1: while a worker computes in Python", [Case(rows, {OURS: measure}, 1000, 2)])
 
 
 def tail(tools: Tools) -> Section:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.cases.c_host import streams, synchronous, tail
+from benchmarks.cases.c_host import beside_python, streams, synchronous, tail
 from benchmarks.cases.loops import loops
 from benchmarks.cases.pooled import pooled
 from benchmarks.cases.rust_hosts import rust_v1, rust_v2
@@ -20,6 +20,7 @@ def every_section(tools: Tools) -> list[Section]:
         pooled(tools),
         streams(tools),
         tail(tools),
+        beside_python(tools),
         *rust,
         loops(tools),
         *sweeps(tools),

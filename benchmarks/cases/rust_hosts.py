@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from benchmarks.contestants import SHARES, who
-from benchmarks.model import Case, Limit, Measure, Row, Section, at_most
+from benchmarks.model import BORROW, OURS, Case, Limit, Measure, Row, Section, at_most
 from benchmarks.tools import Tools
 
 BODY = 128
@@ -65,6 +65,16 @@ def rust_v1(tools: Tools) -> Section:
     )
 
 
+def _borrowed(tools: Tools) -> Case:
+    """Ours lent the host's memory, beside the others' owned bytes."""
+    measure = _v2("owned", "bytes", LONG)
+    others = who(tools, "v2", "owned", measure)
+    others.pop(OURS, None)
+    ours: dict[str, Measure] = {OURS: lambda tools, calls: measure(BORROW)(tools, calls)}
+    row = Row("rust_v2.long_borrow", "64 KiB, call_response_bytes, borrow=True", "ns", (at_most(1.1, "c"),))
+    return Case([row], {**(ours if BORROW in tools.plugins else {}), **others}, 50_000, 2, shares=SHARES)
+
+
 def rust_v2(tools: Tools) -> Section:
     """The released crate, ABI v2."""
 
@@ -93,6 +103,16 @@ def rust_v2(tools: Tools) -> Section:
             case("bytes", "handle_raw(sync=True), call_response_bytes", "raw", "bytes"),
             case("fast", "handle_raw(sync=True), call_response_fast", "raw", "fast", *fast, pythons=True),
             case("long", "64 KiB, call_response", "raw", "call_response", size=LONG, calls=50_000),
+            case(
+                "long_bytes",
+                "64 KiB, call_response_bytes",
+                "owned",
+                "bytes",
+                at_most(1.5, "c"),
+                size=LONG,
+                calls=50_000,
+            ),
+            _borrowed(tools),
             case("frame", "a frame of a generator", "gen", "stream", calls=400),
         ],
     )

@@ -33,7 +33,7 @@ static const char usage[] =
     "  --calls N (100000)  --warmup N (a tenth)  --threads T (1)  --window W (1024)  --streams S (1)\n"
     "  --body BYTES (128)  --headers N (3)  --abi v1|v1-raw|v2 (v1)  --raw  --json\n"
     "  --pace NS (0)       submit: from one call to the next\n"
-    "  --busy ENTRY --busy-end ENTRY   submit: meanwhile a stream of the first runs, which sends one frame\n"
+    "  --busy ENTRY --busy-end ENTRY   submit, latency: meanwhile a stream of the first runs, which sends one frame\n"
     "                      when it has begun; a call of the second, answered inside handle, ends it\n";
 
 enum {

@@ -72,17 +72,6 @@ static void run_inside(bench_lane *l) {
     run_batches(l, inside_once);
 }
 
-/* Each call by itself: what a batch's mean hides. */
-static void run_latency(bench_lane *l) {
-    for (uint64_t i = 0; i < l->calls; i++) {
-        uint64_t before = bench_now_ns();
-        if (!inside_once(l)) {
-            return;
-        }
-        l->samples[l->sample_count++] = (double)(bench_now_ns() - before);
-    }
-}
-
 static void run_fast(bench_lane *l) {
     run_batches(l, fast_once);
 }
@@ -183,6 +172,26 @@ static void run_submit(bench_lane *l) {
         }
         bench_await(l->tally, l->count);
         left -= burst;
+    }
+}
+
+/* Each call by itself: what a batch's mean hides. With --busy there is one lane. */
+static void run_latency(bench_lane *l) {
+    static uint64_t rounds;
+    const bench *b = l->b;
+    uint64_t round = b->busy != NULL ? ++rounds : 0;
+    if (b->busy != NULL && !begin_busy(l, round)) {
+        return;
+    }
+    for (uint64_t i = 0; i < l->calls; i++) {
+        uint64_t before = bench_now_ns();
+        if (!inside_once(l)) {
+            break;
+        }
+        l->samples[l->sample_count++] = (double)(bench_now_ns() - before);
+    }
+    if (b->busy != NULL) {
+        end_busy(l, round);
     }
 }
 
