@@ -44,6 +44,7 @@ PEERS = {
         Peer("floor", "bare C embedding", {"v1": ("sync", "raw", "pool"), "v2": ("sync", "raw", "pool", "owned")}),
         Peer("c", "C plugin", {"v1": ("sync", "raw", "pool", "gen"), "v2": ("sync", "raw", "pool", "gen", "owned")}),
         Peer("rust", "Rust plugin", {"v1": ("sync", "raw", "gen")}),
+        Peer("cffi", "cffi embedding", {"v1": ("sync", "raw", "pool", "gen")}, preloads_libpython=True),
         Peer("go", "Go plugin", dict.fromkeys(ABIS, ("sync", "raw", "pool", "gen"))),
     )
 }
@@ -64,6 +65,7 @@ def build_peers(folder: Path, python: Path | str, only: Collection[str] = tuple(
         BenchError: one does not build; the text is the compiler's.
     """
     made = {}
+    folder = Path(folder).resolve()  # a tool may run in its sources' folder
     for name in PEERS:
         if name not in only:
             continue
@@ -76,8 +78,15 @@ def build_peers(folder: Path, python: Path | str, only: Collection[str] = tuple(
 
 
 def host_environment(peer: Peer, python: Path | str) -> dict[str, str]:
-    """What the environment of a host must have beside its own before it loads that peer, built for that Python."""
-    return {"LD_PRELOAD": libpython(python)} if peer.preloads_libpython else {}
+    """What the environment of a host must have beside its own before it loads that peer, built for that Python.
+
+    For cffi: its extension module needs libpython's symbols, which a host that loads plugins with RTLD_LOCAL hides; and
+    a Python started by cffi knows nothing of a virtual environment.
+    """
+    if not peer.preloads_libpython:
+        return {}
+    code = "import _cffi_backend, os; print(os.path.dirname(_cffi_backend.__file__))"
+    return {"LD_PRELOAD": libpython(python), "PYTHONPATH": run([str(python), "-I", "-c", code]).strip()}
 
 
 def libpython(python: Path | str) -> str:
@@ -113,7 +122,12 @@ def _no_go(python: Path | str) -> str:
     return "" if _go() else "no go on PATH nor in /usr/local/go/bin; https://go.dev/dl has it"
 
 
-_MISSING: dict[str, Callable[[Path | str], str]] = {"rust": _no_cargo, "go": _no_go}
+def _no_cffi(python: Path | str) -> str:
+    said = run([str(python), "-I", "-c", "import importlib.util; print(importlib.util.find_spec('cffi') is not None)"])
+    return "" if said.strip() == "True" else f"{python} has no cffi: pip install cffi"
+
+
+_MISSING: dict[str, Callable[[Path | str], str]] = {"rust": _no_cargo, "go": _no_go, "cffi": _no_cffi}
 
 
 # ---- one builder each: the file to write, and the Python ----
@@ -159,9 +173,17 @@ def _build_go(out: Path, python: Path | str) -> Path:
     return out
 
 
+def _build_cffi(out: Path, python: Path | str) -> Path:
+    source = out.with_suffix(".c")
+    run([str(python), "-P", str(PEERS_DIR / "cffi/emit.py"), str(source)], BUILD_LIMIT_S)
+    _compile([source], out, *_embedding(python))
+    return out
+
+
 _BUILDERS: dict[str, Callable[[Path, Path | str], Path]] = {
     "floor": _build_floor,
     "c": _build_c,
     "rust": _build_rust,
     "go": _build_go,
+    "cffi": _build_cffi,
 }
