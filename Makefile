@@ -59,7 +59,8 @@ format: setup
 
 bench: setup host
 	@mkdir -p build/bench
-	@$(BIN)/python benchmarks/run.py $(if $(QUICK),--quick) --json build/bench/bench.json $(ARGS)
+	@$(BIN)/python benchmarks/run.py $(if $(QUICK),--quick) --json build/bench/bench.json \
+	  --html build/bench/bench.html $(ARGS)
 
 asan:
 	@$(PYTHON) scripts/sanitize.py asan

@@ -11,9 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -21,38 +19,17 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.builds import Built, prepare
 from benchmarks.cases.every import every_section
-from benchmarks.cpu import model, pinned
+from benchmarks.facts import facts_of, told
 from benchmarks.measure import ROOT, BenchError
 from benchmarks.model import Section
-from benchmarks.peers.build import libpython
+from benchmarks.page import page
 from benchmarks.report import as_json
 from benchmarks.rounds import Outcome, Plan, run_all
-from benchmarks.table import count_targets, notes, pythons_table, show, table
+from benchmarks.table import count_targets, notes, pythons_table, table
 
 FOLDER = ROOT / "build/bench"
 QUICK = Plan(rounds=3, share=0.2, quick=True, limit_s=95)
 FULL = Plan(rounds=9)
-SHARED_CORE_NS = 2000  # no hardware is as slow as that from core to core: two threads took turns on one
-
-
-def facts_of(built: Built, load_before: float, plan: Plan) -> dict[str, Any]:
-    """What one must know to read the figures."""
-    hops = built.tools.hops
-    return {
-        "python": platform.python_version(),
-        "implementation": sys.version,
-        "libpython": Path(libpython(sys.executable)).name,
-        "cores": os.cpu_count(),
-        "pinned": pinned(),
-        "processor": model(),
-        "machine": f"{platform.system()} {platform.release()} {platform.machine()}",
-        "load_before": load_before,
-        "load_after": os.getloadavg()[0],
-        "hop_ns": {"min": min(hops), "max": max(hops)} if hops else None,
-        "share": plan.share,
-        "quick": plan.quick,
-        "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-    }
 
 
 def _only(sections: list[Section], text: str) -> list[Section]:
@@ -63,14 +40,8 @@ def _only(sections: list[Section], text: str) -> list[Section]:
     ]
 
 
-def _print(sections: list[Section], built: Built, outcome: Outcome, facts: dict[str, Any]) -> None:
-    print(f"CPython {facts['python']}, {facts['processor'] or facts['machine']}, {facts['cores']} cores,", end=" ")
-    print(f"load {facts['load_before']:.1f} before; {outcome.rounds} rounds in {outcome.took_s:.0f} s")
-    if facts["hop_ns"] is not None:
-        near, far = (show(facts["hop_ns"][key], "ns") for key in ("min", "max"))
-        print(f"a cache line takes {near} to {far} from core to core: what passes between threads costs with it")
-        if facts["hop_ns"]["max"] > SHARED_CORE_NS:
-            print("at times other processes held a core and two of our threads shared one: measure on a quiet machine")
+def _print(sections: list[Section], built: Built, facts: dict[str, Any]) -> None:
+    print("\n".join(told(facts)))
     print("of ours: the median [least … most]; of the others: the median (ours in multiples of it)")
     for section in sections:
         if text := table(section):
@@ -102,6 +73,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--share", type=float, help=f"of a full run's calls; {QUICK.share} with --quick")
     parser.add_argument("--only", default="", metavar="TEXT", help="the rows whose key begins so")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
+    parser.add_argument("--html", type=Path, metavar="FILE", help="and a page with plots there")
     options = parser.parse_args(arguments)
     plan = QUICK if options.quick else FULL
     plan = Plan(options.rounds or plan.rounds, options.share or plan.share, plan.quick, plan.limit_s)
@@ -110,13 +82,18 @@ def main(arguments: list[str] | None = None) -> int:
         built = prepare(FOLDER, every_python=not plan.quick)
         sections = _only(every_section(built.tools), options.only)
         outcome = run_all(sections, built.tools, plan)
-        facts = facts_of(built, load_before, plan)
+        facts = facts_of(built.tools.hops, load_before, plan)
     except BenchError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
-    _print(sections, built, outcome, facts)
+    report = as_json(sections, outcome, facts, built.missing)
+    _print(sections, built, report["facts"])
     if options.json is not None:
-        options.json.write_text(json.dumps(as_json(sections, outcome, facts, built.missing), indent=1) + "\n")
+        options.json.write_text(json.dumps(report, indent=1) + "\n")
+        print(f"figures: {options.json}")
+    if options.html is not None:
+        options.html.write_text(page(report, told(report["facts"])))
+        print(f"page: {options.html}")
     return _faults(built, outcome)
 
 

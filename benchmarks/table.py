@@ -114,9 +114,10 @@ def _with_floor(row: Row, ours: str, floor: str) -> str:
 
 
 def notes(sections: Sequence[Section]) -> str:
-    """What must be known to compare, a line for each measured row that has a note."""
+    """What must be known to compare: a line for each note, with the first measured row that has it."""
     rows = [row for section in sections for row in section.rows if row.note and row.values]
-    return "\n".join(f"{row.title}: {row.note}" for row in rows)
+    first = {row.note: row.title for row in reversed(rows)}
+    return "\n".join(f"{title}: {note}" for note, title in reversed(first.items()))
 
 
 def count_targets(sections: Sequence[Section]) -> dict[str, int]:

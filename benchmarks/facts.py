@@ -1,0 +1,81 @@
+"""What one must know of the machine and of the run to read the figures."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.cpu import model, pinned
+from benchmarks.measure import BenchError, run
+from benchmarks.peers.build import libpython
+from benchmarks.rounds import Plan
+from benchmarks.table import show
+
+SHARED_CORE_NS = 2000  # no hardware is as slow as that from core to core: two threads took turns on one
+BUSY_LOAD = 0.5  # processes that wanted to run before this one did
+COMPILERS = {"cc": "--version", "rustc": "--version", "go": "version"}
+
+
+def _compilers() -> dict[str, str]:
+    """What those that are there say of themselves."""
+    said = {}
+    for name, option in COMPILERS.items():
+        if shutil.which(name) is not None:
+            try:
+                said[name] = run([name, option]).partition("\n")[0]
+            except BenchError as error:
+                said[name] = f"does not run: {error}"
+    return said
+
+
+def facts_of(hops: Sequence[float], load_before: float, plan: Plan) -> dict[str, Any]:
+    """Of this machine and this run, for the JSON."""
+    return {
+        "python": platform.python_version(),
+        "implementation": sys.version,
+        "libpython": Path(libpython(sys.executable)).name,
+        "compilers": _compilers(),
+        "cores": os.cpu_count(),
+        "pinned": pinned(),
+        "processor": model(),
+        "machine": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "load_before": load_before,
+        "load_after": os.getloadavg()[0],
+        "hop_ns": {"min": min(hops), "max": max(hops)} if hops else None,
+        "share": plan.share,
+        "quick": plan.quick,
+        "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+
+
+def told(facts: Mapping[str, Any]) -> list[str]:
+    """The same as sentences; `facts` are those of the JSON, with the rounds."""
+    kind = f"a quick run, {facts['share']:g} of a full one's calls" if facts["quick"] else "a full run"
+    processor = facts["processor"] or "a processor that does not say its name"
+    lines = [
+        f"CPython {facts['python']}, {processor}, {facts['cores']} cores, {facts['machine']}",
+        f"{kind}: {facts['rounds']} rounds in {facts['took_s']:.0f} s, begun at a load of {facts['load_before']:.1f}",
+        _pinned(facts["pinned"]),
+        *(f"{name}: {said}" for name, said in facts["compilers"].items()),
+    ]
+    hops = facts["hop_ns"]
+    if hops is not None:
+        near, far = show(hops["min"], "ns"), show(hops["max"], "ns")
+        lines.append(f"a cache line took {near} to {far} from core to core: what passes between threads costs with it")
+    if facts["load_before"] > BUSY_LOAD or (hops is not None and hops["max"] > SHARED_CORE_NS):
+        lines.append("OTHER PROCESSES HELD THE CORES MEANWHILE: measure again on a quiet machine")
+    return lines
+
+
+def _pinned(cores: Mapping[str, Sequence[int]]) -> str:
+    one, two = (", ".join(map(str, cores[count])) for count in ("1", "2"))
+    return (
+        f"calls from one thread that it answers itself are kept on core {one}, what needs two threads on cores {two}, "
+        "more than two threads may use all"
+    )
