@@ -61,6 +61,7 @@ bench: setup host
 	@mkdir -p build/bench
 	@$(BIN)/python benchmarks/run.py $(if $(QUICK),--quick) --json build/bench/bench.json \
 	  --html build/bench/bench.html $(ARGS)
+	@$(if $(DOC),$(BIN)/python benchmarks/document.py build/bench/bench.json $(DOC))
 
 asan:
 	@$(PYTHON) scripts/sanitize.py asan

@@ -20,7 +20,6 @@ sys.path.append(str(ROOT / "scripts"))
 import rust
 from environment import VERSIONS, find
 
-FURTHER = 8  # further plugins, each a file of its own
 BUILD_LIMIT_S = 900
 LATER = "comes in a later version"  # how the package refuses what it does not have yet
 PEER_SOURCES = (HERE / "peers", HERE / "floor", ROOT / "shim/abi", ROOT / "host-harness/rust/bench-peer")
@@ -41,11 +40,23 @@ class Built:
     faults: dict[str, str] = field(default_factory=dict)
 
 
-def prepare(folder: Path, *, every_python: bool) -> Built:
-    """Build all that is measured, in `folder`, which is kept from run to run.
+@dataclass(frozen=True)
+class Wanted:
+    """What a run wants to measure.
 
     Args:
-        every_python: ours with the other Pythons too.
+        peers: the names of those beside ours.
+        rust_hosts: whether in Rust hosts too.
+        every_python: whether ours with the other Pythons too.
+    """
+
+    peers: tuple[str, ...] = tuple(PEERS)
+    rust_hosts: bool = True
+    every_python: bool = True
+
+
+def prepare(folder: Path, wanted: Wanted) -> Built:
+    """Build all that is measured, in `folder`, which is kept from run to run.
 
     Raises:
         BenchError: the host is missing, or ours does not build.
@@ -54,27 +65,17 @@ def prepare(folder: Path, *, every_python: bool) -> Built:
     if not host.exists():
         raise BenchError(f"there is no host at {host}: make host")
     folder.mkdir(parents=True, exist_ok=True)
-    tools = Tools(host, None, {OURS: folder / "plugin.so"}, folder / "loop.so", _further(folder))
+    tools = Tools(host, None, {OURS: folder / "plugin.so"}, folder / "loop.so", folder)
     built = Built(tools)
     run(build_command(sys.executable, HERE / "plugin.py", tools.plugins[OURS]))
     run(build_command(sys.executable, HERE / "plugin_loop.py", tools.loops))
-    _add_borrow(built, folder)
-    tools.rust = _build_rust(built)
-    _add_peers(built, folder, sys.executable, tuple(PEERS))
-    if every_python:
-        _add_pythons(built, folder)
+    if wanted.rust_hosts:
+        _add_borrow(built, folder)
+        tools.rust = _build_rust(built)
+    _add_peers(built, folder, sys.executable, wanted.peers)
+    if wanted.every_python:
+        _add_pythons(built, folder, "floor" in wanted.peers)
     return built
-
-
-def _further(folder: Path) -> tuple[Path, ...]:
-    """Plugins of other files, names and modules than the first one."""
-    made = []
-    for number in range(FURTHER):
-        source = folder / f"further{number}.py"
-        shutil.copy(HERE / "plugin.py", source)
-        made.append(source.with_suffix(".so"))
-        run(build_command(sys.executable, source, made[-1]))
-    return tuple(made)
 
 
 def _add_borrow(built: Built, folder: Path) -> None:
@@ -146,8 +147,8 @@ def _add_peers(built: Built, folder: Path, python: str, names: tuple[str, ...], 
 # ---- the other Pythons ----
 
 
-def _add_pythons(built: Built, folder: Path) -> None:
-    """Ours and the floor with each other Python there is."""
+def _add_pythons(built: Built, folder: Path, with_floor: bool) -> None:
+    """Ours with each other Python there is, and its floor."""
     own = f"{sys.version_info.major}.{sys.version_info.minor}"
     for version in VERSIONS:
         if version == own:
@@ -169,4 +170,4 @@ def _add_pythons(built: Built, folder: Path) -> None:
             built.faults[contestant] = str(error)
             continue
         built.tools.plugins[contestant] = place / "plugin.so"
-        _add_peers(built, place, python, ("floor",), f" {version}")
+        _add_peers(built, place, python, ("floor",) if with_floor else (), f" {version}")

@@ -152,6 +152,7 @@ class Case:
         calls: of a full run.
         cores: how many the measurement is kept on; 0 leaves it on all of them.
         quick: whether a quick run has it.
+        whole: whether a short run makes all its calls too.
         shares: contestants too slow for as many calls, and which share of them they make.
     """
 
@@ -160,6 +161,7 @@ class Case:
     calls: int
     cores: int = 0
     quick: bool = True
+    whole: bool = False
     shares: Mapping[str, float] = field(default_factory=dict)
 
     def turn(self, number: int) -> list[str]:
@@ -170,7 +172,7 @@ class Case:
 
     def calls_of(self, contestant: str, share: float) -> int:
         """How many calls it makes when a run makes `share` of all."""
-        return max(math.ceil(self.calls * share * self.shares.get(contestant, 1.0)), 1)
+        return max(math.ceil(self.calls * (1.0 if self.whole else share) * self.shares.get(contestant, 1.0)), 1)
 
 
 @dataclass

@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks.model import Unit
 from benchmarks.svg import Bar, Mark, bars, lines
-from benchmarks.table import VERDICTS, is_other_python, show
+from benchmarks.table import VERDICTS, is_other_python, show, show_ratio
 
 # A colour for each contestant, in light and in dark; others share the last ones.
 COLOURS = {
@@ -64,7 +64,7 @@ def style_of(contestant: str) -> str:
 
 def _cell(values: Mapping[str, Any], ratio: float | None, unit: Unit) -> str:
     """A median with its spread under it, and ours in multiples of it."""
-    text = escape(show(values["median"], unit)) + ("" if ratio is None else f" <small>({ratio:.2f})</small>")
+    text = escape(show(values["median"], unit)) + ("" if ratio is None else f" <small>({show_ratio(ratio)})</small>")
     if len(values["rounds"]) > 1:
         text += f"<br><small>{escape(show(values['min'], unit))} … {escape(show(values['max'], unit))}</small>"
     return text

@@ -1,13 +1,13 @@
-"""What the rounds came to, as JSON."""
+"""What the rounds came to, as JSON; and back."""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from benchmarks.model import Row, Section, in_order, label
+from benchmarks.model import Case, Limit, Point, Row, Section, in_order, label
 from benchmarks.rounds import Outcome
 from benchmarks.table import count_targets, show_limit
 
@@ -70,3 +70,29 @@ def as_json(
         "targets": count_targets(sections),
         "sections": made,
     }
+
+
+def sections_of(report: Mapping[str, Any]) -> list[Section]:
+    """The rows that `as_json` wrote, with their values and without what measured them.
+
+    Raises:
+        ValueError: the report is of another schema.
+    """
+    if report.get("schema") != SCHEMA:
+        raise ValueError(f"the figures are of schema {report.get('schema')}, not {SCHEMA}: run make bench again")
+    return [
+        Section(section["title"], [Case([_row_of(row) for row in section["rows"]], {}, 0)])
+        for section in report["sections"]
+    ]
+
+
+def _row_of(row: Mapping[str, Any]) -> Row:
+    return Row(
+        row["key"],
+        row["title"],
+        row["unit"],
+        tuple(Limit(limit["kind"], limit["number"], limit["beside"]) for limit in row["limits"]),
+        None if row["point"] is None else Point(**row["point"]),
+        row["note"],
+        {name: list(found["rounds"]) for name, found in row["values"].items()},
+    )

@@ -1,6 +1,7 @@
 """Measure this package beside its peers, in one run.
 
-    python benchmarks/run.py [--quick] [--rounds N] [--only TEXT] [--json FILE] [--html FILE]
+    python benchmarks/run.py [--quick] [--rounds N] [--only TEXT] [--peers NAMES] [--hosts NAMES]
+                             [--json FILE] [--html FILE]
 
 Each round measures everything once, the contestants of a row by turns. The tables show medians of the rounds. A target
 that is missed is marked and is no failure; the exit code is 1 when something does not run.
@@ -12,24 +13,27 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.builds import Built, prepare
+from benchmarks.builds import Built, Wanted, prepare
 from benchmarks.cases.every import every_section
 from benchmarks.facts import facts_of, told
 from benchmarks.measure import ROOT, BenchError
 from benchmarks.model import Section
 from benchmarks.page import page
+from benchmarks.peers.build import PEERS
 from benchmarks.report import as_json
 from benchmarks.rounds import Outcome, Plan, run_all
 from benchmarks.table import count_targets, notes, pythons_table, table
 
 FOLDER = ROOT / "build/bench"
+HOSTS = ("c", "rust")
 QUICK = Plan(rounds=3, share=0.2, quick=True, limit_s=95)
-FULL = Plan(rounds=9)
+FULL = Plan(rounds=9, limit_s=1500)
 
 
 def _only(sections: list[Section], text: str) -> list[Section]:
@@ -65,21 +69,42 @@ def _faults(built: Built, outcome: Outcome) -> int:
     return 1 if built.faults or outcome.faults else 0
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
+def _names(allowed: Sequence[str]) -> Callable[[str], tuple[str, ...]]:
+    """Reads names with commas between them."""
+
+    def read(text: str) -> tuple[str, ...]:
+        names = tuple(filter(None, text.split(",")))
+        unknown = [name for name in names if name not in allowed]
+        if unknown:
+            raise argparse.ArgumentTypeError(f"{', '.join(unknown)}: there are {', '.join(allowed)}")
+        return names
+
+    return read
+
+
+def _arguments(given: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="within two minutes, with the Python that runs")
     parser.add_argument("--rounds", type=int, help=f"{FULL.rounds}; {QUICK.rounds} with --quick")
     parser.add_argument("--share", type=float, help=f"of a full run's calls; {QUICK.share} with --quick")
-    parser.add_argument("--only", default="", metavar="TEXT", help="the rows whose key begins so")
+    parser.add_argument("--only", default="", metavar="TEXT", help="the rows whose key begins so, as c.sync")
+    peers = parser.add_argument("--peers", type=_names(tuple(PEERS)), default=tuple(PEERS), metavar="NAME,NAME")
+    peers.help = f"beside ours: {','.join(PEERS)}, or none"
+    parser.add_argument("--hosts", type=_names(HOSTS), default=HOSTS, metavar="NAME,NAME", help=",".join(HOSTS))
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="where plugins are built")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     parser.add_argument("--html", type=Path, metavar="FILE", help="and a page with plots there")
-    options = parser.parse_args(arguments)
+    return parser.parse_args(given)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns its exit code."""
+    options = _arguments(arguments)
     plan = QUICK if options.quick else FULL
     plan = Plan(options.rounds or plan.rounds, options.share or plan.share, plan.quick, plan.limit_s)
     load_before = os.getloadavg()[0]
     try:
-        built = prepare(FOLDER, every_python=not plan.quick)
+        built = prepare(options.folder, Wanted(options.peers, "rust" in options.hosts, not plan.quick))
         sections = _only(every_section(built.tools), options.only)
         outcome = run_all(sections, built.tools, plan)
         facts = facts_of(built.tools.hops, load_before, plan)

@@ -16,22 +16,39 @@ STEPS: dict[Unit, tuple[tuple[float, str], ...]] = {
 VERDICTS = {True: "met", False: "MISSED", None: "not measured"}
 
 
+def _step(value: float, unit: Unit) -> tuple[float, str]:
+    """The step that suits a value: its size, and what it is called."""
+    steps = STEPS[unit]
+    return next((step for step in steps if abs(value) >= step[0]), steps[-1])
+
+
+def _digits(value: float, size: float) -> str:
+    """A value in a step, with three digits; of the smallest step no fractions."""
+    scaled = value / size
+    digits = 2 if abs(scaled) < 10 else 1 if abs(scaled) < 100 else 0
+    return f"{scaled:.{0 if size == 1.0 else digits}f}"
+
+
 def show(value: float, unit: Unit) -> str:
     """A value in the step of its unit that suits it, with three digits."""
-    for size, name in STEPS[unit]:
-        if abs(value) >= size or size == 1.0:
-            scaled = value / size
-            digits = 2 if abs(scaled) < 10 else 1 if abs(scaled) < 100 else 0
-            return f"{scaled:.{0 if size == 1.0 else digits}f} {name}"
-    raise AssertionError(unit)
+    size, name = _step(value, unit)
+    return f"{_digits(value, size)} {name}"
 
 
 def show_spread(values: Sequence[float], unit: Unit) -> str:
-    """The median, and the least and the most in brackets where there were several rounds."""
+    """The median, and, in the same step, the least and the most in brackets where there were several rounds."""
     if not values:
         return "-"
-    middle = show(statistics.median(values), unit)
-    return middle if len(values) == 1 else f"{middle} [{show(min(values), unit)} … {show(max(values), unit)}]"
+    middle = statistics.median(values)
+    if len(values) == 1:
+        return show(middle, unit)
+    size, _ = _step(middle, unit)
+    return f"{show(middle, unit)} [{_digits(min(values), size)} … {_digits(max(values), size)}]"
+
+
+def show_ratio(ratio: float) -> str:
+    """A multiple with as many digits as mean something."""
+    return f"{ratio:.2f}" if 0.1 <= ratio < 10 else f"{ratio:.0f}" if ratio >= 10 else f"{ratio:.2g}"
 
 
 def show_limit(limit: Limit, unit: Unit) -> str:
@@ -58,7 +75,7 @@ def show_beside(row: Row, contestant: str) -> str:
     if not values:
         return ""
     ratio = row.ratio(contestant)
-    return show(statistics.median(values), row.unit) + ("" if ratio is None else f" ({ratio:.2f})")
+    return show(statistics.median(values), row.unit) + ("" if ratio is None else f" ({show_ratio(ratio)})")
 
 
 def lay_out(lines: Sequence[Sequence[str]]) -> str:
@@ -110,7 +127,7 @@ def _with_floor(row: Row, ours: str, floor: str) -> str:
     text = show(medians[ours], row.unit)
     if not medians.get(floor):
         return text
-    return f"{text}, floor {show(medians[floor], row.unit)} ({medians[ours] / medians[floor]:.2f})"
+    return f"{text}, floor {show(medians[floor], row.unit)} ({show_ratio(medians[ours] / medians[floor])})"
 
 
 def notes(sections: Sequence[Section]) -> str:

@@ -21,8 +21,9 @@ class Tools:
         rust: the folder of the Rust hosts; None without cargo.
         plugins: the file of each contestant, by its name.
         loops: our plugin with an event loop.
-        further: copies of a further plugin of ours, each a file of its own.
+        folder: where they are; a case may build more there.
         python: the main Python.
+        further: plugins of ours to load after the first, each a file of its own; the case that wants them builds them.
         environments: what a contestant's host must have in its environment.
         hops: how far the cores were from each other with each measurement, in nanoseconds.
     """
@@ -31,8 +32,9 @@ class Tools:
     rust: Path | None
     plugins: dict[str, Path]
     loops: Path
-    further: tuple[Path, ...]
+    folder: Path
     python: str = sys.executable
+    further: list[Path] = field(default_factory=list)
     environments: dict[str, dict[str, str]] = field(default_factory=dict)
     hops: list[float] = field(default_factory=list)
 

@@ -21,6 +21,11 @@ def _ns(found: dict[str, Any]) -> float:
     return ns if found["kind"] != "stream" or found.get("per") == "frame" else ns / float(found["frames_per_call"])
 
 
+def _cores(entry: str) -> int:
+    """Two where another thread than the host's answers."""
+    return 2 if entry in {"pool", "gen"} else 1
+
+
 def _v1(entry: str, kind: str) -> Callable[[str], Measure]:
     def of(contestant: str) -> Measure:
         def measure(tools: Tools, calls: int) -> list[float]:
@@ -50,7 +55,7 @@ def rust_v1(tools: Tools) -> Section:
 
     def case(key: str, title: str, entry: str, kind: str, *limits: Limit, calls: int = 400_000, note: str = "") -> Case:
         row = Row(f"rust_v1.{key}", title, "ns", limits, note=note)
-        return Case([row], who(tools, "v1", entry, _v1(entry, kind), pythons=True), calls, 2, shares=SHARES)
+        return Case([row], who(tools, "v1", entry, _v1(entry, kind), pythons=True), calls, _cores(entry), shares=SHARES)
 
     inside = "the Rust plugin sends its frames inside handle, ours from a worker"
     unary = at_most(1.3, "rust"), at_most(1 / 2, "go")
@@ -72,7 +77,7 @@ def _borrowed(tools: Tools) -> Case:
     others.pop(OURS, None)
     ours: dict[str, Measure] = {OURS: lambda tools, calls: measure(BORROW)(tools, calls)}
     row = Row("rust_v2.long_borrow", "64 KiB, call_response_bytes, borrow=True", "ns", (at_most(1.1, "c"),))
-    return Case([row], {**(ours if BORROW in tools.plugins else {}), **others}, 50_000, 2, shares=SHARES)
+    return Case([row], {**(ours if BORROW in tools.plugins else {}), **others}, 50_000, 1, shares=SHARES)
 
 
 def rust_v2(tools: Tools) -> Section:
@@ -91,7 +96,7 @@ def rust_v2(tools: Tools) -> Section:
     ) -> Case:
         row = Row(f"rust_v2.{key}", title, "ns", limits, note=note)
         contestants = who(tools, "v2", entry, _v2(entry, kind, size), pythons=pythons)
-        return Case([row], contestants, calls, 2, shares=SHARES)
+        return Case([row], contestants, calls, _cores(entry), shares=SHARES)
 
     call, fast = (at_most(2, "c"), at_most(1, "go")), (at_most(1.15, "floor"), at_most(1, "go"))
     return Section(
@@ -113,6 +118,7 @@ def rust_v2(tools: Tools) -> Section:
                 calls=50_000,
             ),
             _borrowed(tools),
+            case("pool", "pooled, call_response", "pool", "call_response", calls=20_000),
             case("frame", "a frame of a generator", "gen", "stream", calls=400),
         ],
     )

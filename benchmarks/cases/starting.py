@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+
 from benchmarks.contestants import who
-from benchmarks.measure import HERE, build_command, wall_ns
+from benchmarks.measure import HERE, build_command, run, wall_ns
 from benchmarks.model import OURS, Case, Measure, Row, Section, at_most
 from benchmarks.tools import Tools
 
 PYTHON = "python -I -c pass"
+FURTHER = 8  # plugins after the first
 FURTHER_NS = 2e6
 FURTHER_KIB = 300e3 / 1024
 AT_REST_CALLS = 50_000
@@ -25,7 +28,17 @@ def _python(tools: Tools, calls: int) -> list[float | None]:
     return [wall_ns([tools.python, "-I", "-c", "pass"]), None]
 
 
+def _build_further(tools: Tools) -> None:
+    """Plugins of other files, names and modules than the first one, once in a run."""
+    for number in range(len(tools.further), FURTHER):
+        source = tools.folder / f"further{number}.py"
+        shutil.copy(HERE / "plugin.py", source)
+        run(build_command(tools.python, source, source.with_suffix(".so")))
+        tools.further.append(source.with_suffix(".so"))
+
+
 def _further(tools: Tools, calls: int) -> list[float]:
+    _build_further(tools)
     found = tools.bench(OURS, "sync", "load", second=list(map(str, tools.further)))
     return [float(found["second_first_reply_ns"]), float(found["second_rss_kib"])]
 
@@ -35,7 +48,7 @@ def _at_rest(contestant: str) -> Measure:
 
 
 def _build(tools: Tools, calls: int) -> list[float]:
-    return [wall_ns(build_command(tools.python, HERE / "plugin.py", tools.loops.with_name("again.so")))]
+    return [wall_ns(build_command(tools.python, HERE / "plugin.py", tools.folder / "again.so"))]
 
 
 def starting(tools: Tools) -> Section:

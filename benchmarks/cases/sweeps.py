@@ -38,7 +38,7 @@ def _row(key: str, title: str, unit: Unit, plot: str, x: str) -> Row:
 
 def _case(tools: Tools, row: Row, of: Callable[[str], Measure], calls: int, cores: int) -> Case:
     assert row.point is not None
-    return Case([row], who(tools, "v1", "sync", of), calls, cores, row.point.x in IN_QUICK, SHARES)
+    return Case([row], who(tools, "v1", "sync", of), calls, cores, row.point.x in IN_QUICK, shares=SHARES)
 
 
 def _bodies(tools: Tools) -> list[Case]:

@@ -15,7 +15,7 @@ from benchmarks.model import Case, Limit, Measure, Row, Section, at_least, at_mo
 from benchmarks.rounds import Plan, run_all
 from benchmarks.tools import Tools
 
-TOOLS = Tools(Path("host"), None, {}, Path("loop.so"), ())
+TOOLS = Tools(Path("host"), None, {}, Path("loop.so"), Path("folder"))
 
 
 def row(limits: tuple[Limit, ...] = (), **values: list[float]) -> Row:
@@ -104,6 +104,13 @@ def test_slow_contestants_and_short_runs_make_a_share_of_the_calls() -> None:
     run_all([Section("section", [case])], TOOLS, Plan(rounds=1, share=0.5))
     run_all([Section("section", [case])], TOOLS, Plan(rounds=1, share=0.001))
     assert script.made == [("ours", 500), ("cffi", 25), ("ours", 1), ("cffi", 1)]
+
+
+def test_a_whole_case_makes_all_its_calls_in_a_short_run_too() -> None:
+    script = Script()
+    case = Case([row()], {"ours": script.of("ours", 1.0)}, 1000, whole=True)
+    run_all([Section("section", [case])], TOOLS, Plan(rounds=1, share=0.1))
+    assert script.made == [("ours", 1000)]
 
 
 def test_a_contestant_without_such_a_figure_leaves_the_row_empty() -> None:

@@ -13,7 +13,7 @@ sys.path.append(str(Path(__file__).resolve().parents[2]))
 from benchmarks.model import Case, Limit, Point, Row, Section, Unit, at_least, at_most
 from benchmarks.report import SCHEMA, as_json
 from benchmarks.rounds import Fault, Outcome
-from benchmarks.table import count_targets, notes, pythons_table, show, show_limit, show_spread, table
+from benchmarks.table import count_targets, notes, pythons_table, show, show_limit, show_ratio, show_spread, table
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,8 @@ def test_a_value_is_shown_in_the_step_that_suits_it(value: float, unit: Unit, te
 
 
 def test_spread_is_the_median_between_the_extremes() -> None:
-    assert show_spread([300.0, 100.0, 120.0], "ns") == "120 ns [100 ns … 300 ns]"
+    assert show_spread([300.0, 100.0, 120.0], "ns") == "120 ns [100 … 300]"
+    assert show_spread([900.0, 26_700.0, 52_500.0], "ns") == "26.7 µs [0.90 … 52.5]"
     assert show_spread([300.0], "ns") == "300 ns"
     assert show_spread([], "ns") == "-"
 
@@ -54,6 +55,13 @@ def test_spread_is_the_median_between_the_extremes() -> None:
 )
 def test_a_limit_reads_as_one_would_say_it(limit: Limit, text: str) -> None:
     assert show_limit(limit, "ns") == text
+
+
+@pytest.mark.parametrize(
+    ("ratio", "text"), [(1.404, "1.40"), (0.1, "0.10"), (0.004, "0.004"), (9.994, "9.99"), (452.6, "453")]
+)
+def test_a_ratio_has_the_digits_that_mean_something(ratio: float, text: str) -> None:
+    assert show_ratio(ratio) == text
 
 
 def sections() -> list[Section]:
@@ -77,7 +85,7 @@ def test_a_table_says_for_each_row_what_came_and_what_of_the_target() -> None:
     lines = cells(text)
     assert lines[0] == ["measured", "ours", "floor", "Go", "target"]
     assert set("".join(lines[1])) == {"-"}
-    spread, target = "140 ns [130 ns … 150 ns]", "≤ 1.5 x floor: met, ≤ Go ÷ 4: met"
+    spread, target = "140 ns [130 … 150]", "≤ 1.5 x floor: met, ≤ Go ÷ 4: met"
     assert lines[2:] == [
         ["near the floor", spread, "100 ns (1.40)", "600 ns (0.23)", target],
         ["fast", "1.00 M/s", "", "", "≥ 2.00 M/s: MISSED"],
