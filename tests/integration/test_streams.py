@@ -92,6 +92,13 @@ def ends(req):
     finally:
         log.append("finally")
 
+@plugin.handle("ends_badly")
+def ends_badly(req):
+    try:
+        yield Response(b"bye", 1)
+    finally:
+        raise KeyError("after its end")
+
 @plugin.handle("threads", stream=True)
 def threads(req):
     def send(n):
@@ -211,6 +218,13 @@ def test_a_generator_that_ends_by_a_status(host: NrHost, status: Status) -> None
     assert [(frame.status, frame.data) for frame in call.frames] == [(Status.OK, b"first"), (status, b"bye")]
     while text(host) != "finally":  # it is closed after that frame
         pass
+
+
+def test_what_a_generator_raises_after_its_end_is_logged(host: NrHost) -> None:
+    assert host.stream("ends_badly").frames[-1].data == b"bye"
+    host.shutdown()
+    assert b"entry 'ends_badly' raised KeyError" in host.stderr()
+    assert b"Exception ignored" not in host.stderr()
 
 
 # ---- from many threads ----
