@@ -305,6 +305,7 @@ async def bye():
     print("shut down on", asyncio.current_task() is not None, flush=True)
 """
 
+ONE_AT_A_TIME = 100_000
 LOOPS = pytest.mark.parametrize("event_loop", ["asyncio", "uvloop"])
 
 
@@ -504,6 +505,15 @@ def test_a_storm(tasks: Path, start_host: StartHost, loops: str, event_loop: str
     assert len(threads) == int(loops)
     storm = host.storm(calls=20_000, threads=8, unary="slow_echo", raw="echo", check_echo=True)
     assert (storm.accepted, storm.terminals, storm.wrong, storm.timeouts) == (20_000, 20_000, 0, 0)
+
+
+@pytest.mark.long
+def test_one_call_at_a_time(tasks: Path, start_host: StartHost) -> None:
+    """Each comes when the loop is about to sleep, or does."""
+    host = start_host()
+    assert host.load(tasks) == Status.OK
+    storm = host.storm(calls=ONE_AT_A_TIME, threads=1, window=1, raw="echo")
+    assert (storm.accepted, storm.terminals, storm.timeouts) == (ONE_AT_A_TIME, ONE_AT_A_TIME, 0)
 
 
 def test_memory_stays_flat(tasks: Path, start_host: StartHost) -> None:

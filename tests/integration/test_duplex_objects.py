@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from conftest import BuildPlugin, StartHost
+from conftest import BuildPlugin, StartHost, until
 from nrhost import Abi, NrHost, Status
 
 SOURCE = """
@@ -27,6 +27,9 @@ async def reached(name):
 
 @plugin.handle_sync("log")
 def show_log(req): return ",".join(log)
+
+@plugin.handle_sync("running")
+def running(req): return str(plugin.stats().entries[req.path].running)
 
 @plugin.handle_sync("go")
 def go(req): event(req.body.decode()).set()
@@ -423,6 +426,7 @@ def test_an_end_from_another_thread_ends_the_reading(host: NrHost, kind: str) ->
     assert host.wait(sid, frames=1).data == [b"x"]
     assert host.call("send_result", path=str(sid), query="4", body=b"by hand").reply.data == b"True"
     assert host.wait(sid).data == [b"by hand"]
+    until(lambda: host.call("running", path=f"{kind}_echo").reply.data == b"0")
     assert host.call("send_result", path=str(sid), query="0", body=b"late").reply.data == b"False"
 
 

@@ -12,8 +12,10 @@ from nrhost import NrHost, Status
 SOURCE = """
 import asyncio
 import gc
+import threading
 from nylon_ring_py import CallEndedError, Plugin
 
+FULL = 6
 plugin = Plugin("tasks", max_buffered=2)
 log = []
 
@@ -43,6 +45,20 @@ async def leaves(stream):
     asyncio.create_task(read())
     asyncio.create_task(write())
     await asyncio.sleep(0.01)
+
+@plugin.stream("turns")
+async def turns(stream):
+    async def write(text): await stream.send(text)
+    for number in range(FULL): await stream.send(str(number))
+    writers = [asyncio.create_task(write(text)) for text in ("first", "second")]
+    await asyncio.sleep(0)
+    other = threading.Thread(target=stream.send, args=("other",))
+    other.start()
+    log.append("full")
+    other.join()                    # the loop stands still: the room is for this one, though the first was told of it
+    for _ in range(3): await asyncio.sleep(0)
+    log.append("waiting")
+    await asyncio.gather(*writers)
 """
 
 
@@ -70,3 +86,11 @@ def test_tasks_that_the_handler_left_learn_of_the_end(slow_host: NrHost) -> None
     frames = slow_host.wait(sid).data
     assert frames == [b"%d" % number for number in range(len(frames) - 1)] + [b""]
     assert len(frames) < 100
+
+
+def test_a_writer_keeps_its_turn(slow_host: NrHost) -> None:
+    sid = slow_host.submit("turns", kind="stream").sid
+    until(lambda: text(slow_host) == "full")
+    assert slow_host.wait(sid, frames=1).data == [b"0"]
+    until(lambda: text(slow_host) == "full,waiting")
+    assert slow_host.wait(sid).data[-4:] == [b"other", b"first", b"second", b""]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +156,23 @@ def test_pooled_calls_of_64_threads(host: NrHost) -> None:
     )
     assert (storm.terminals, storm.wrong, storm.timeouts) == (60_000, 0, 0)
     assert states(host) == before
+
+
+def switches(pid: int) -> int:
+    """How often the threads of a process have gone to sleep."""
+    files = Path(f"/proc/{pid}/task").glob("*/status")
+    return sum(int(re.findall(r"^voluntary_ctxt_switches:\s*(\d+)", file.read_text(), re.M)[0]) for file in files)
+
+
+@pytest.mark.parametrize("entry", ["echo", "echo_raw_pooled"])
+def test_a_call_wakes_a_process_that_sleeps(host: NrHost, entry: str) -> None:
+    """Not a thread is left that looks now and then: who is not woken sleeps for ever."""
+    for _ in range(3):
+        assert host.call(entry, body=b"x").reply.data == b"x"
+        seen = [-1]
+        while switches(host.pid) != seen[-1]:
+            seen.append(switches(host.pid))
+            time.sleep(0.05)
 
 
 def test_threads_with_little_stack(host: NrHost) -> None:
