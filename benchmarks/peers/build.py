@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import sys
@@ -13,10 +14,18 @@ from typing import Literal
 from benchmarks.measure import HERE, ROOT, BenchError, run
 
 Abi = Literal["v1", "v2"]
-ABIS: tuple[Abi, ...] = ("v1", "v2")
+Python = Path | str  # an executable; it has this package
 
 PEERS_DIR = HERE / "peers"
-BUILD_LIMIT_S = 600
+BUILD_LIMIT_S = 900
+
+
+def _nothing(python: Python) -> str:
+    return ""
+
+
+def _no_environment(python: Python) -> dict[str, str]:
+    return {}
 
 
 @dataclass(frozen=True)
@@ -29,34 +38,26 @@ class Peer:
         entries: the names it answers through each ABI; an ABI that is not there is one it does not export. `sync` is
             given a request, `raw` bytes, both answer inside `handle`; `pool` answers from another thread; `gen` is a
             stream of 1,000 frames of 128 bytes; `owned` is `raw` through send_result_owned. All echo.
-        preloads_libpython: whether its host must be started with `host_environment`.
+        build: writes the file, for a Python.
+        missing: what the machine lacks to build it; empty where nothing.
+        environment: what `host_environment` says.
     """
 
     name: str
     title: str
     entries: Mapping[Abi, tuple[str, ...]]
-    preloads_libpython: bool = False
+    build: Callable[[Path, Python], None]
+    missing: Callable[[Python], str] = _nothing
+    environment: Callable[[Python], dict[str, str]] = _no_environment
 
 
-PEERS = {
-    peer.name: peer
-    for peer in (
-        Peer("floor", "bare C embedding", {"v1": ("sync", "raw", "pool"), "v2": ("sync", "raw", "pool", "owned")}),
-        Peer("c", "C plugin", {"v1": ("sync", "raw", "pool", "gen"), "v2": ("sync", "raw", "pool", "gen", "owned")}),
-        Peer("rust", "Rust plugin", {"v1": ("sync", "raw", "gen")}),
-        Peer("cffi", "cffi embedding", {"v1": ("sync", "raw", "pool", "gen")}, preloads_libpython=True),
-        Peer("go", "Go plugin", dict.fromkeys(ABIS, ("sync", "raw", "pool", "gen"))),
-    )
-}
-
-
-def build_peers(folder: Path, python: Path | str, only: Collection[str] = tuple(PEERS)) -> dict[str, Path]:
+def build_peers(folder: Path, python: Python, only: Collection[str] | None = None) -> dict[str, Path]:
     """Build the peers.
 
     Args:
         folder: where the files go; it exists.
-        python: the Python that those which embed one are built for; it has this package.
-        only: the names of some of them.
+        python: the Python that those which embed one are built for.
+        only: the names of some of them; None for all.
 
     Returns:
         The plugin file of each by its name. One whose toolchain is missing is left out, with a line on stderr.
@@ -65,32 +66,26 @@ def build_peers(folder: Path, python: Path | str, only: Collection[str] = tuple(
         BenchError: one does not build; the text is the compiler's.
     """
     made = {}
-    folder = Path(folder).resolve()  # a tool may run in its sources' folder
-    for name in PEERS:
-        if name not in only:
+    for peer in PEERS.values():
+        if only is not None and peer.name not in only:
             continue
-        missing = _MISSING.get(name, _nothing)(python)
+        missing = peer.missing(python)
         if missing:
-            print(f"the peer {name} is left out: {missing}", file=sys.stderr)
+            print(f"the peer {peer.name} is left out: {missing}", file=sys.stderr)
             continue
-        made[name] = _BUILDERS[name](folder / f"peer_{name}.so", python)
+        out = folder.resolve() / f"peer_{peer.name}.so"  # a tool may run in its sources' folder
+        peer.build(out, python)
+        made[peer.name] = out
     return made
 
 
-def host_environment(peer: Peer, python: Path | str) -> dict[str, str]:
-    """What the environment of a host must have beside its own before it loads that peer, built for that Python.
-
-    For cffi: its extension module needs libpython's symbols, which a host that loads plugins with RTLD_LOCAL hides; and
-    a Python started by cffi knows nothing of a virtual environment.
-    """
-    if not peer.preloads_libpython:
-        return {}
-    code = "import _cffi_backend, os; print(os.path.dirname(_cffi_backend.__file__))"
-    return {"LD_PRELOAD": libpython(python), "PYTHONPATH": run([str(python), "-I", "-c", code]).strip()}
+def host_environment(peer: Peer, python: Python) -> dict[str, str]:
+    """What the environment of a host must have beside its own before it loads that peer, built for that Python."""
+    return peer.environment(python)
 
 
-def libpython(python: Path | str) -> str:
-    """The shared library of a Python that has this package.
+def libpython(python: Python) -> str:
+    """The shared library of a Python.
 
     Raises:
         BenchError: it has none.
@@ -102,15 +97,58 @@ def libpython(python: Path | str) -> str:
     return facts["libpython"]
 
 
-# ---- the toolchains ----
+# ---- what more than one needs ----
 
 
-def _nothing(python: Path | str) -> str:
-    return ""
+def _ask(python: Python, expression: str) -> str:
+    """The value of an expression there, a text or None; `sys` and a few others are imported."""
+    code = f"import importlib.util, json, sys, sysconfig; print(json.dumps({expression}))"
+    return json.loads(run([str(python), "-I", "-c", code])) or ""
 
 
-def _no_cargo(python: Path | str) -> str:
+def _compile(sources: list[Path], out: Path, *options: str) -> None:
+    """C into a plugin, with the header of the ABI."""
+    flags = ["-std=gnu11", "-O2", "-fPIC", "-shared", "-fvisibility=hidden", "-Wall", "-Wextra", "-pthread"]
+    includes = [f"-I{ROOT / 'shim/abi'}", f"-I{PEERS_DIR}"]
+    run([os.environ.get("CC", "cc"), *flags, *includes, *map(str, sources), *options, "-o", str(out)], BUILD_LIMIT_S)
+
+
+def _embedding(python: Python) -> list[str]:
+    """What embeds that Python: its headers, its library, and where the library is found again."""
+    headers, executable = _ask(python, "sysconfig.get_path('include')"), _ask(python, "sys._base_executable")
+    library = libpython(python)
+    return [
+        f"-isystem{headers}",
+        f'-DPEER_PYTHON="{executable}"',
+        library,
+        f"-Wl,-rpath,{Path(library).parent}",
+        "-Wl,-z,nodelete",  # a Python that is never finalized cannot be unmapped
+    ]
+
+
+def _no_cargo(python: Python) -> str:
     return "" if shutil.which("cargo") else "no cargo on PATH; https://rustup.rs installs it"
+
+
+def _home(python: Python) -> dict[str, str]:
+    """For those that start Python without a word about where it is: they would ask PATH for another one."""
+    return {"PYTHONHOME": _ask(python, "sys.base_prefix")}
+
+
+# ---- one builder each ----
+
+
+def _build_floor(out: Path, python: Python) -> None:
+    _compile(sorted((HERE / "floor").glob("*.c")), out, *_embedding(python))
+
+
+def _build_c(out: Path, python: Python) -> None:
+    _compile([PEERS_DIR / "peer.c"], out)
+
+
+def _build_rust(out: Path, python: Python) -> None:
+    target = run([sys.executable, str(ROOT / "scripts/rust.py"), "--release"], BUILD_LIMIT_S).strip()
+    shutil.copy(Path(target) / "libbench_peer.so", out)
 
 
 def _go() -> str | None:
@@ -118,72 +156,56 @@ def _go() -> str | None:
     return shutil.which("go") or shutil.which("/usr/local/go/bin/go")
 
 
-def _no_go(python: Path | str) -> str:
+def _no_go(python: Python) -> str:
     return "" if _go() else "no go on PATH nor in /usr/local/go/bin; https://go.dev/dl has it"
 
 
-def _no_cffi(python: Path | str) -> str:
-    said = run([str(python), "-I", "-c", "import importlib.util; print(importlib.util.find_spec('cffi') is not None)"])
-    return "" if said.strip() == "True" else f"{python} has no cffi: pip install cffi"
-
-
-_MISSING: dict[str, Callable[[Path | str], str]] = {"rust": _no_cargo, "go": _no_go, "cffi": _no_cffi}
-
-
-# ---- one builder each: the file to write, and the Python ----
-
-
-def _compile(sources: list[Path], out: Path, *options: str) -> None:
-    """Into a plugin, with the header of the ABI."""
-    flags = ["-std=gnu11", "-O2", "-fPIC", "-shared", "-fvisibility=hidden", "-Wall", "-Wextra", "-pthread"]
-    includes = [f"-I{ROOT / 'shim/abi'}", f"-I{PEERS_DIR}"]
-    run([os.environ.get("CC", "cc"), *flags, *includes, *map(str, sources), *options, "-o", str(out)], BUILD_LIMIT_S)
-
-
-def _embedding(python: Path | str) -> list[str]:
-    """What embeds that Python: its headers, its library, and where the library is found again."""
-    code = "import sys, sysconfig; print(sysconfig.get_path('include')); print(sys._base_executable)"
-    include, executable = run([str(python), "-I", "-c", code]).splitlines()
-    library = libpython(python)
-    rpath = f"-Wl,-rpath,{Path(library).parent}"
-    stays = "-Wl,-z,nodelete"  # a Python that is never finalized cannot be unmapped
-    return [f"-isystem{include}", f'-DPEER_PYTHON="{executable}"', library, rpath, stays]
-
-
-def _build_floor(out: Path, python: Path | str) -> Path:
-    _compile(sorted((HERE / "floor").glob("*.c")), out, *_embedding(python))
-    return out
-
-
-def _build_c(out: Path, python: Path | str) -> Path:
-    _compile([PEERS_DIR / "peer.c"], out)
-    return out
-
-
-def _build_rust(out: Path, python: Path | str) -> Path:
-    target = run([sys.executable, str(ROOT / "scripts/rust.py"), "--release"], BUILD_LIMIT_S).strip()
-    shutil.copy(Path(target) / "libbench_peer.so", out)
-    return out
-
-
-def _build_go(out: Path, python: Path | str) -> Path:
+def _build_go(out: Path, python: Python) -> None:
     command = [str(_go()), "build", "-C", str(PEERS_DIR / "go"), "-buildmode=c-shared", "-trimpath", "-o", str(out)]
     run(["env", "GOTOOLCHAIN=local", "GOPROXY=off", "GOFLAGS=-mod=readonly", *command], BUILD_LIMIT_S)
     out.with_suffix(".h").unlink()  # for programs that link with it
-    return out
 
 
-def _build_cffi(out: Path, python: Path | str) -> Path:
+def _build_pyo3(out: Path, python: Python) -> None:
+    target = out.with_suffix(".target")
+    source = PEERS_DIR / "pyo3/Cargo.toml"
+    options = ["--release", "--locked", "--quiet", "--manifest-path", str(source), "--target-dir", str(target)]
+    run(["env", f"PYO3_PYTHON={python}", "cargo", "build", *options], BUILD_LIMIT_S)
+    shutil.copy(target / "release/libpeer_pyo3.so", out)
+
+
+def _no_cffi(python: Python) -> str:
+    is_there = _ask(python, "importlib.util.find_spec('cffi') and 'yes'")
+    return "" if is_there else f"{python} has no cffi; pip install cffi"
+
+
+def _build_cffi(out: Path, python: Python) -> None:
     source = out.with_suffix(".c")
     run([str(python), "-P", str(PEERS_DIR / "cffi/emit.py"), str(source)], BUILD_LIMIT_S)
     _compile([source], out, *_embedding(python))
-    return out
 
 
-_BUILDERS: dict[str, Callable[[Path, Path | str], Path]] = {
-    "floor": _build_floor,
-    "c": _build_c,
-    "rust": _build_rust,
-    "go": _build_go,
-    "cffi": _build_cffi,
+def _cffi_environment(python: Python) -> dict[str, str]:
+    """Its extension module needs symbols of libpython, which hosts that load plugins with RTLD_LOCAL hide from it."""
+    module = _ask(python, "importlib.util.find_spec('_cffi_backend').origin")
+    return {**_home(python), "LD_PRELOAD": libpython(python), "PYTHONPATH": str(Path(module).parent)}
+
+
+_ALL = ("sync", "raw", "pool", "gen")
+
+PEERS = {
+    peer.name: peer
+    for peer in (
+        Peer(
+            "floor",
+            "bare C embedding",
+            {"v1": ("sync", "raw", "pool"), "v2": ("sync", "raw", "pool", "owned")},
+            _build_floor,
+        ),
+        Peer("c", "C plugin", {"v1": _ALL, "v2": (*_ALL, "owned")}, _build_c),
+        Peer("rust", "Rust plugin", {"v1": _ALL}, _build_rust, _no_cargo),
+        Peer("go", "Go plugin", {"v1": _ALL, "v2": _ALL}, _build_go, _no_go),
+        Peer("pyo3", "PyO3 plugin", {"v1": ("sync", "raw")}, _build_pyo3, _no_cargo, _home),
+        Peer("cffi", "cffi embedding", {"v1": _ALL}, _build_cffi, _no_cffi, _cffi_environment),
+    )
 }

@@ -3,7 +3,8 @@
  *
  *   sync, raw  send_result inside handle, with the host's own bytes; the fields of a request are where they are
  *   pool       a copy of the body to one worker (queue.h), which sends it
- *   gen        1,000 frames of 128 bytes and StreamEnd, sent by the worker, which offers a refused one again at once
+ *   gen        1,000 frames of 128 bytes and StreamEnd; v1: sent inside handle, where the host takes all of them;
+ *              v2: by the worker, which offers a refused one again at once
  *   owned      v2: a copy of the body, given away by send_result_owned
  *
  * There is no C SDK to be like. Left out is what would make it safe: it checks nothing the host passes.
@@ -116,8 +117,13 @@ static NrStatus peer_handle(uint32_t id, uint64_t sid, const NrRequest *request,
     case RAW:
         (void)send_bytes(sid, NR_OK, body.ptr, body.len);
         return NR_OK;
-    case POOL:
     case GEN:
+        if (host_v1 != NULL) {
+            send_frames(sid);
+            return NR_OK;
+        }
+        return submit(id, sid, body);
+    case POOL:
         return submit(id, sid, body);
     case OWNED:
         return host_v2 != NULL ? send_owned(sid, body) : NR_INVALID;

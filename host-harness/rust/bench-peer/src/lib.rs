@@ -1,50 +1,133 @@
-//! `libbench_peer.so`: the least a v1 plugin in Rust does. One instance; the entries `sync` and `raw` answer inside
-//! `handle`, and `gen` sends its thousand frames there.
+//! `libbench_peer.so`: what a v1 plugin in Rust does that is written by the guide to nylon-ring and its macro
+//! `define_plugin!`: entries routed by name, the host in a `OnceLock`, a panic answered `Err`, handlers that are given
+//! the host's own request and bytes, and copy what outlives the call.
+//!
+//! `sync` and `raw` echo inside `handle`; `pool` echoes a copy on one worker behind an `mpsc` channel, where the guide
+//! starts a thread for each call; `gen` sends its thousand frames inside `handle`, which is quickest: a v1 host takes all.
+//!
+//! Left out: streams that take frames, a second instance in one image, and ABI v2.
 
 use std::ffi::c_void;
+use std::panic::catch_unwind;
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::thread::{self, JoinHandle};
 
 use nylon_ring_abi::{NR_ABI_VERSION, NrBytes, NrHostVTable, NrPluginInfo, NrPluginVTable, NrRequest, NrStatus, NrStr};
 
 const FRAMES: usize = 1000;
 static FRAME: [u8; 128] = [0; 128];
 
-static HOST_CTX: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
-static HOST_VTABLE: AtomicPtr<NrHostVTable> = AtomicPtr::new(ptr::null_mut());
+#[derive(Clone, Copy)]
+struct Host {
+    ctx: *mut c_void,
+    vtable: *const NrHostVTable,
+}
 
-fn send(sid: u64, status: NrStatus, payload: NrBytes) {
-    // SAFETY: set by `init`; the host calls nothing of this plugin before it, nor after `shutdown`.
-    unsafe {
-        let host = &*HOST_VTABLE.load(Ordering::Relaxed);
-        (host.send_result)(HOST_CTX.load(Ordering::Relaxed), sid, status, payload);
+// SAFETY: the ABI lets a plugin use both from any of its threads.
+unsafe impl Send for Host {}
+// SAFETY: as above.
+unsafe impl Sync for Host {}
+
+enum Job {
+    Echo { sid: u64, body: Vec<u8> },
+    End,
+}
+
+struct Peer {
+    host: Host,
+    jobs: Sender<Job>,
+    worker: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// Set by `init`.
+static PEER: OnceLock<Peer> = OnceLock::new();
+
+impl Host {
+    fn send(self, sid: u64, status: NrStatus, payload: NrBytes) {
+        // SAFETY: `shutdown` ends the worker before it returns, and the host calls nothing of this plugin after it.
+        unsafe { ((*self.vtable).send_result)(self.ctx, sid, status, payload) }
+    }
+
+    fn send_frames(self, sid: u64) {
+        for _ in 0..FRAMES {
+            self.send(sid, NrStatus::Ok, NrBytes::from_slice(&FRAME));
+        }
+        self.send(sid, NrStatus::StreamEnd, NrBytes::from_slice(&[]));
+    }
+
+    fn work(self, jobs: &Receiver<Job>) {
+        for job in jobs {
+            match job {
+                Job::Echo { sid, body } => self.send(sid, NrStatus::Ok, NrBytes::from_slice(&body)),
+                Job::End => break,
+            }
+        }
     }
 }
 
-fn send_frames(sid: u64) {
-    for _ in 0..FRAMES {
-        send(sid, NrStatus::Ok, NrBytes::from_slice(&FRAME));
+impl Peer {
+    fn start(host: Host) -> Option<Self> {
+        let (jobs, queue) = channel();
+        let worker = thread::Builder::new().spawn(move || host.work(&queue)).ok()?;
+        Some(Self {
+            host,
+            jobs,
+            worker: Mutex::new(Some(worker)),
+        })
     }
-    send(sid, NrStatus::StreamEnd, NrBytes::from_slice(&[]));
+
+    fn submit(&self, job: Job) -> NrStatus {
+        self.jobs.send(job).map_or(NrStatus::Err, |()| NrStatus::Ok)
+    }
+
+    fn handle(&self, entry: &str, sid: u64, payload: NrBytes) -> Option<NrStatus> {
+        match entry {
+            "sync" | "raw" => {
+                self.host.send(sid, NrStatus::Ok, payload);
+                Some(NrStatus::Ok)
+            }
+            "pool" => {
+                // SAFETY: the host's bytes are valid until `handle` returns.
+                let body = unsafe { payload.as_slice() }?.to_vec();
+                Some(self.submit(Job::Echo { sid, body }))
+            }
+            "gen" => {
+                self.host.send_frames(sid);
+                Some(NrStatus::Ok)
+            }
+            _ => None,
+        }
+    }
+
+    fn stop(&self) {
+        let worker = self.worker.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if self.submit(Job::End) == NrStatus::Ok
+            && let Some(worker) = worker
+        {
+            let _ = worker.join(); // it has ended, by a panic too
+        }
+    }
 }
 
 unsafe extern "C" fn init(_: *mut c_void, ctx: *mut c_void, vtable: *const NrHostVTable) -> NrStatus {
-    HOST_CTX.store(ctx, Ordering::Relaxed);
-    HOST_VTABLE.store(vtable.cast_mut(), Ordering::Relaxed);
-    NrStatus::Ok
+    let started = catch_unwind(|| Peer::start(Host { ctx, vtable }).and_then(|peer| PEER.set(peer).ok()));
+    match started {
+        Ok(Some(())) => NrStatus::Ok,
+        _ => NrStatus::Err,
+    }
 }
 
 unsafe extern "C" fn handle(_: *mut c_void, entry: NrStr, sid: u64, _: *const NrRequest, payload: NrBytes) -> NrStatus {
-    // SAFETY: the host's text is valid during the call.
-    match unsafe { entry.as_str() } {
-        Some("sync" | "raw") => send(sid, NrStatus::Ok, payload),
-        Some("gen") => send_frames(sid),
-        _ => return NrStatus::Invalid,
-    }
-    NrStatus::Ok
+    // SAFETY: the host's text is valid until `handle` returns.
+    let handled = catch_unwind(|| PEER.get()?.handle(unsafe { entry.as_str() }?, sid, payload));
+    handled.map_or(NrStatus::Err, |status| status.unwrap_or(NrStatus::Invalid))
 }
 
-unsafe extern "C" fn shutdown(_: *mut c_void) {}
+unsafe extern "C" fn shutdown(_: *mut c_void) {
+    let _ = catch_unwind(|| PEER.get().map(Peer::stop)); // nobody could be told of a panic
+}
 
 unsafe extern "C" fn stream_data(_: *mut c_void, _: u64, _: NrBytes) -> NrStatus {
     NrStatus::Unsupported

@@ -1,0 +1,155 @@
+//! The PyO3 peer: a plugin in Rust that embeds Python with PyO3, by its guide: `Python::initialize` once,
+//! `Python::attach` for each call, a `#[pyclass]` for the request, `PyBytes` for bodies.
+//!
+//! It speaks ABI v1 and has two entries, both answered on the host's thread with the GIL held: `sync`, which is given a
+//! request, and `raw`. A panic is answered `Err`, and so is an exception, whose traceback goes to stderr.
+//!
+//! What PyO3 costs is in `attach`: by CPython's PyGILState functions it makes a thread state for each call of a thread
+//! that is not Python's own, and ends it when the call is over. Left out: a pool, streams, ABI v2, and an unload; a
+//! thread state kept alive by hand would be quicker, and is what the floor shows.
+
+mod request;
+
+use std::ffi::{CStr, c_void};
+use std::panic::catch_unwind;
+use std::ptr;
+use std::sync::OnceLock;
+
+use nylon_ring_abi::{NR_ABI_VERSION, NrBytes, NrHostVTable, NrPluginInfo, NrPluginVTable, NrRequest, NrStatus, NrStr};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyModule};
+
+use request::Request;
+
+const SOURCE: &CStr = c"
+def sync(req):
+    return req.body
+
+def raw(payload):
+    return payload
+";
+
+struct Peer {
+    host: *const NrHostVTable,
+    host_ctx: *mut c_void,
+    sync: Py<PyAny>,
+    raw: Py<PyAny>,
+}
+
+// SAFETY: the ABI lets a plugin use the host's pointers from any of its threads.
+unsafe impl Send for Peer {}
+// SAFETY: as above.
+unsafe impl Sync for Peer {}
+
+static PEER: OnceLock<Peer> = OnceLock::new();
+
+fn start(host: *const NrHostVTable, host_ctx: *mut c_void) -> PyResult<Peer> {
+    Python::initialize();
+    Python::attach(|py| {
+        let module = PyModule::from_code(py, SOURCE, c"peer.py", c"peer")?;
+        Ok(Peer {
+            host,
+            host_ctx,
+            sync: module.getattr("sync")?.unbind(),
+            raw: module.getattr("raw")?.unbind(),
+        })
+    })
+}
+
+impl Peer {
+    fn answer(&self, sid: u64, result: &Bound<'_, PyAny>) -> PyResult<()> {
+        let reply = NrBytes::from_slice(result.cast::<PyBytes>()?.as_bytes());
+        // SAFETY: the host calls nothing of this plugin after `shutdown`, and waits for this call.
+        unsafe { ((*self.host).send_result)(self.host_ctx, sid, NrStatus::Ok, reply) };
+        Ok(())
+    }
+
+    fn call(&self, py: Python<'_>, sid: u64, request: Request) -> PyResult<()> {
+        self.answer(sid, &self.sync.bind(py).call1((request,))?)
+    }
+
+    fn call_raw(&self, py: Python<'_>, sid: u64, body: &[u8]) -> PyResult<()> {
+        self.answer(sid, &self.raw.bind(py).call1((PyBytes::new(py, body),))?)
+    }
+}
+
+unsafe extern "C" fn init(_: *mut c_void, ctx: *mut c_void, vtable: *const NrHostVTable) -> NrStatus {
+    match catch_unwind(|| start(vtable, ctx)) {
+        Ok(Ok(peer)) => PEER.set(peer).map_or(NrStatus::Err, |()| NrStatus::Ok),
+        Ok(Err(error)) => failed(error),
+        Err(_) => NrStatus::Err,
+    }
+}
+
+fn failed(error: PyErr) -> NrStatus {
+    Python::attach(|py| error.print(py));
+    NrStatus::Err
+}
+
+/// `None`: something cannot be read.
+unsafe fn handled(entry: NrStr, sid: u64, request: *const NrRequest, payload: NrBytes) -> Option<NrStatus> {
+    let peer = PEER.get()?;
+    // SAFETY: all that the host passed is borrowed until `handle` returns.
+    let (entry, request, body) = unsafe { (entry.as_str()?, request.as_ref(), payload.as_slice()?) };
+    let done = match (entry, request) {
+        ("sync", Some(request)) => Python::attach(|py| {
+            // SAFETY: as above.
+            let copied = unsafe { Request::copy(py, request, body) }?;
+            Some(peer.call(py, sid, copied))
+        })?,
+        ("raw", _) => Python::attach(|py| peer.call_raw(py, sid, body)),
+        _ => return None,
+    };
+    Some(done.map_or_else(failed, |()| NrStatus::Ok))
+}
+
+unsafe extern "C" fn handle(
+    _: *mut c_void,
+    entry: NrStr,
+    sid: u64,
+    request: *const NrRequest,
+    payload: NrBytes,
+) -> NrStatus {
+    // SAFETY: as the host passed it.
+    let done = catch_unwind(|| unsafe { handled(entry, sid, request, payload) });
+    done.map_or(NrStatus::Err, |status| status.unwrap_or(NrStatus::Invalid))
+}
+
+unsafe extern "C" fn shutdown(_: *mut c_void) {}
+
+unsafe extern "C" fn stream_data(_: *mut c_void, _: u64, _: NrBytes) -> NrStatus {
+    NrStatus::Unsupported
+}
+
+unsafe extern "C" fn stream_close(_: *mut c_void, _: u64) -> NrStatus {
+    NrStatus::Unsupported
+}
+
+static FUNCTIONS: NrPluginVTable = NrPluginVTable {
+    init: Some(init),
+    handle: Some(handle),
+    shutdown: Some(shutdown),
+    stream_data: Some(stream_data),
+    stream_close: Some(stream_close),
+};
+
+/// Pointers to what is static and never written.
+struct Info(NrPluginInfo);
+
+// SAFETY: see above.
+unsafe impl Sync for Info {}
+
+static INFO: Info = Info(NrPluginInfo {
+    abi_version: NR_ABI_VERSION,
+    struct_size: size_of::<NrPluginInfo>() as u32,
+    name: NrStr::EMPTY,
+    version: NrStr::EMPTY,
+    plugin_ctx: ptr::null_mut(),
+    vtable: (&raw const FUNCTIONS).cast(),
+});
+
+/// The ABI's export.
+#[unsafe(no_mangle)]
+pub extern "C" fn nylon_ring_get_plugin_v1() -> *const NrPluginInfo {
+    &raw const INFO.0
+}
