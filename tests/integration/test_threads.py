@@ -160,8 +160,8 @@ def test_pooled_calls_of_64_threads(host: NrHost) -> None:
 
 def switches(pid: int) -> int:
     """How often the threads of a process have gone to sleep."""
-    files = Path(f"/proc/{pid}/task").glob("*/status")
-    return sum(int(re.findall(r"^voluntary_ctxt_switches:\s*(\d+)", file.read_text(), re.M)[0]) for file in files)
+    counts = re.compile(r"^voluntary_ctxt_switches:\s*(\d+)", re.MULTILINE)
+    return sum(int(counts.findall(file.read_text())[0]) for file in Path(f"/proc/{pid}/task").glob("*/status"))
 
 
 @pytest.mark.parametrize("entry", ["echo", "echo_raw_pooled"])
