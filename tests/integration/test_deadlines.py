@@ -82,6 +82,15 @@ async def with_callback_async(req, callback: Callback):
         log.append(f"{callback.cancelled} {callback(b'late')}")
     threading.Thread(target=answer).start()
 
+@plugin.handle("answered")
+async def answered(req, callback: Callback):
+    callback(b"in time")
+    try:
+        await opened(req.path)
+        log.append("went on")
+    except asyncio.CancelledError:
+        log.append("cancelled")
+
 @plugin.handle("dropped")
 def dropped(req, callback: Callback):
     kept.append(callback)
@@ -300,3 +309,11 @@ def test_a_handler_that_keeps_the_gil(
         waiting = host.start_call("ping")  # it needs the GIL, and gets it once the handler is let go
         writer.write(b"x")
     assert host.join_call(waiting).reply.data == b"pong"
+
+
+def test_a_handler_that_has_answered_goes_on(host: NrHost) -> None:
+    """Past its deadline, which was for the answer."""
+    assert host.call("answered", path="a").reply.data == b"in time"
+    assert host.call("coroutine", path="b").reply.status == Status.ERR  # its deadline is the later one
+    host.call("go", body=b"a")
+    log_ends(host, "answered", "cancelled True,went on")
