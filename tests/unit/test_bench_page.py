@@ -1,0 +1,133 @@
+"""The page and the document of the figures."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.append(str(Path(__file__).resolve().parents[2]))
+
+from benchmarks.document import document
+from benchmarks.model import Case, Point, Row, Section, at_most
+from benchmarks.page import page
+from benchmarks.report import as_json, sections_of
+from benchmarks.rounds import Fault, Outcome
+from benchmarks.svg import LABEL_WIDTH, Bar, Mark, bars, lines
+from benchmarks.table import show, table
+
+SVG = "{http://www.w3.org/2000/svg}"
+FACTS: dict[str, Any] = {
+    "python": "3.11.7",
+    "processor": "a processor",
+    "cores": 2,
+    "machine": "Linux",
+    "share": 1.0,
+    "quick": False,
+    "load_before": 0.1,
+    "pinned": {"1": [1], "2": [0, 1]},
+    "compilers": {"cc": "cc 12"},
+    "hop_ns": {"min": 50.0, "max": 90.0},
+}
+
+
+def in_ns(value: float) -> str:
+    return show(value, "ns")
+
+
+def elements(svg: str, name: str) -> list[ElementTree.Element]:
+    return ElementTree.fromstring(svg).findall(f".//{SVG}{name}")
+
+
+def widths(given: Sequence[Bar], marks: Sequence[Mark] = ()) -> list[float]:
+    return [float(rect.get("width", 0)) for rect in elements(bars("title", given, marks, in_ns), "rect")]
+
+
+def test_bars_are_as_long_as_their_medians() -> None:
+    ours, other = widths([Bar("ours", "ours", 100.0, 90.0, 120.0), Bar("Go", "go", 50.0, 50.0, 50.0)])
+    assert ours == pytest.approx(2 * other, abs=0.2)
+
+
+def test_a_bar_far_out_is_cut_and_says_so() -> None:
+    given = [
+        Bar("ours", "ours", 100.0, 100.0, 100.0),
+        Bar("C", "c", 90.0, 90.0, 90.0),
+        Bar("x", "other", 1e6, 1e6, 1e6),
+    ]
+    drawn = bars("title", given, [], in_ns)
+    assert "//" in [text.text for text in elements(drawn, "text")]
+    assert widths(given)[0] == pytest.approx(widths(given)[2] / 30, rel=0.01)
+
+
+def test_the_spread_and_the_limits_are_drawn() -> None:
+    given = [Bar("ours", "ours", 100.0, 90.0, 120.0), Bar("C", "c", 90.0, 90.0, 90.0)]
+    drawn = elements(bars("a <title>", given, [Mark("≤ Go", 100.0, "limit-met")], in_ns), "line")
+    assert [line.get("class") for line in drawn] == ["spread", "limit-met"]
+    assert float(drawn[1].get("x1", 0)) == pytest.approx(LABEL_WIDTH + widths(given)[0], abs=0.2)
+
+
+def test_lines_go_up_with_their_values_and_leave_out_what_was_not_measured() -> None:
+    drawn = lines("title", ["a", "b", "c"], {"ours": ("ours", [10.0, None, 1000.0])}, in_ns)
+    low, high = elements(drawn, "circle")
+    assert float(low.get("cy", 0)) > float(high.get("cy", 0))
+    assert [text.text for text in elements(drawn, "text")] == ["10 ns", "100 ns", "1.00 µs", "a", "b", "c"]
+
+
+def report() -> dict[str, Any]:
+    near = Row("near", "near <the> floor", "ns", (at_most(1.2, "floor"),), note="a note")
+    near.values = {"ours": [140.0, 130.0, 150.0], "floor": [100.0], "ours 3.12": [150.0], "floor 3.12": [120.0]}
+    swept = [
+        Row(f"body.{x}", f"echo of {x}", "ns", (), Point("by size", x), values={"ours": [value], "c": [value / 2]})
+        for x, value in (("0 B", 100.0), ("1 MiB", 1e5))
+    ]
+    sections = [Section("calls", [Case([near], {}, 1)]), Section("bodies", [Case(swept, {}, 1)])]
+    outcome = Outcome(rounds=3, took_s=600.0, faults=[Fault("near", "pyo3", "it fell <down>")])
+    made = as_json(sections, outcome, FACTS, {"go": "no go on PATH"})
+    read: dict[str, Any] = json.loads(json.dumps(made))
+    return read
+
+
+def test_what_was_written_can_be_read_again() -> None:
+    written = report()
+    near = sections_of(written)[0].rows[0]
+    assert (near.medians["ours"], near.is_met, near.note) == (140.0, False, "a note")
+    assert "140 ns [130 … 150]" in table(sections_of(written)[0])
+    with pytest.raises(ValueError, match="schema 0"):
+        sections_of({**written, "schema": 0})
+
+
+def test_the_page_is_whole_by_itself() -> None:
+    text = page(report(), ["a fact & more"])
+    body = re.sub(r"<!doctype html>|<meta [^>]*>", "", text).replace("<br>", "<br/>")
+    tree = ElementTree.fromstring(body)
+    assert len(tree.findall(".//table")) == 2
+    assert [svg.get("aria-label") for svg in tree.iter(f"{SVG}svg")] == ["near <the> floor", "by size"]
+    words = " ".join(tree.itertext())
+    for wanted in ("a fact & more", "≤ 1.2 x floor: MISSED", "go: no go on PATH", "it fell <down>", "a note", "1.40"):
+        assert wanted in words
+    assert "prefers-color-scheme: dark" in words
+    assert not re.search(r"<script|<link|src=|href=|url\(|@import", text)
+
+
+def test_the_document_says_what_was_met_and_what_was_not() -> None:
+    text = document(report())
+    assert "0 of 1 targets are met in the run below, 1 are missed." in text
+    for heading in ("## calls", "## bodies", "## The other Pythons", "## Targets missed", "## Left out"):
+        assert heading in text.splitlines()
+    assert re.search(r"\| calls +\| near <the> floor +\| 140 ns +\| ≤ 1.2 x floor, 120 ns +\|", text)
+    assert "150 ns, floor 120 ns (1.25)" in text
+    assert "- go: no go on PATH" in text
+    assert "about 10 minutes" in text
+    assert "OTHER PROCESSES" not in text
+
+
+def test_the_document_of_a_run_on_a_busy_machine_says_so() -> None:
+    written = report()
+    written["facts"]["load_before"] = 3.0
+    assert "OTHER PROCESSES HELD THE CORES" in document(written)
