@@ -56,7 +56,8 @@ def facts_of(hops: Sequence[float], load_before: float, plan: Plan) -> dict[str,
 
 def told(facts: Mapping[str, Any]) -> list[str]:
     """The same as sentences; `facts` are those of the JSON, with the rounds."""
-    kind = f"a quick run, {facts['share']:g} of a full one's calls" if facts["quick"] else "a full run"
+    share = "" if facts["share"] == 1 else f" with {facts['share']:g} of its calls"
+    kind = ("a quick run" if facts["quick"] else "a full run") + share
     processor = facts["processor"] or "a processor that does not say its name"
     lines = [
         f"CPython {facts['python']}, {processor}, {facts['cores']} cores, {facts['machine']}",
