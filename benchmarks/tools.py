@@ -45,7 +45,7 @@ class Tools:
             contestant: whose.
             entry: what is called.
             kind: and how.
-            options: `busy_end="x"` is `--busy-end x`; a list gives an option several times.
+            options: `busy_end="x"` is `--busy-end x`, True an option without a value; a list gives one several times.
 
         Returns:
             the figures it wrote.
@@ -66,8 +66,9 @@ class Tools:
     ) -> dict[str, Any]:
         command = [str(self.host), "bench", str(plugin), entry, "--kind", kind, "--json"]
         for name, value in options.items():
+            option = f"--{name.replace('_', '-')}"
             for one in value if isinstance(value, list) else [value]:
-                command += [f"--{name.replace('_', '-')}", str(one)]
+                command += [option] if one is True else [option, str(one)]
         figures = figures_of(command, environment)
         if "hop_ns" in figures:
             self.hops.append(figures["hop_ns"])

@@ -13,18 +13,19 @@ LONGEST_TAIL_NS = 1e6
 def synchronous(tools: Tools) -> Section:
     """A call that its own thread answers."""
     sync = Row("c.sync", "handle_sync", "ns", (at_most(1.3, "floor"), at_most(1 / 4, "go")))
+    elsewhere = Row("c.sync_elsewhere", "handle_sync, from another thread than the host's first", "ns")
     raw = Row("c.raw", "handle_raw(sync=True)", "ns", (at_most(1.2, "floor"), at_most(1 / 3.5, "go")))
+
+    def case(row: Row, entry: str, kind: str, **options: object) -> Case:
+        measure = figures(entry, kind, "ns_per_call", **options)
+        return Case([row], who(tools, "v1", entry, measure, pythons=True), 1_000_000, 1, shares=SHARES)
+
     return Section(
         "C host, ABI v1, 128 B, 3 headers: answered inside handle",
         [
-            Case(
-                [row],
-                who(tools, "v1", entry, figures(entry, kind, "ns_per_call"), pythons=True),
-                1_000_000,
-                1,
-                shares=SHARES,
-            )
-            for row, entry, kind in ((sync, "sync", "unary"), (raw, "raw", "raw"))
+            case(sync, "sync", "unary"),
+            case(elsewhere, "sync", "unary", elsewhere=True),
+            case(raw, "raw", "raw"),
         ],
     )
 

@@ -32,6 +32,7 @@ static const char usage[] =
     "\n"
     "  --calls N (100000)  --warmup N (a tenth)  --threads T (1)  --window W (1024)  --streams S (1)\n"
     "  --body BYTES (128)  --headers N (3)  --abi v1|v1-raw|v2 (v1)  --raw  --json\n"
+    "  --elsewhere         every call from a thread of its own, none from the host's main thread, which loaded it\n"
     "  --pace NS (0)       submit: from one call to the next\n"
     "  --busy ENTRY --busy-end ENTRY   submit, latency: meanwhile a stream of the first runs, which sends one frame\n"
     "                      when it has begun; a call of the second, answered inside handle, ends it\n";
@@ -52,7 +53,8 @@ enum {
     BUSY,
     BUSY_END,
     SECOND,
-    STREAMS
+    STREAMS,
+    ELSEWHERE
 };
 
 static const struct option table[] = {
@@ -72,6 +74,7 @@ static const struct option table[] = {
     {"busy-end", required_argument, NULL, BUSY_END},
     {"second", required_argument, NULL, SECOND},
     {"streams", required_argument, NULL, STREAMS},
+    {"elsewhere", no_argument, NULL, ELSEWHERE},
     {0},
 };
 
@@ -131,6 +134,9 @@ static bool read_options(bench *b, int argc, char **argv) {
             break;
         case STREAMS:
             b->streams = (size_t)number;
+            break;
+        case ELSEWHERE:
+            b->elsewhere = true;
             break;
         case HELP:
             fputs(usage, stdout);

@@ -21,7 +21,8 @@ typedef struct bench {
     uint32_t headers;
     nrhost_abi abi;
     bool raw, by_id, json;
-    uint32_t id; /* of `entry`, with by_id */
+    bool elsewhere; /* the calls come from no main thread */
+    uint32_t id;    /* of `entry`, with by_id */
     nrhost_options options;
     nrhost *host;
     const nrhost_functions *functions;
@@ -110,7 +111,7 @@ void bench_sort(totals *t);
 
 double bench_percentile(const totals *t, double share);
 
-/* ---- bench_kinds.c, bench_load.c, bench_streams.c ---- */
+/* ---- bench_kinds.c, bench_timed.c, bench_load.c, bench_streams.c ---- */
 
 /* Measures, and writes what came of it; or returns why it could not. */
 typedef const char *bench_run(const bench *b, json *out);

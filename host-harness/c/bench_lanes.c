@@ -103,18 +103,21 @@ const char *bench_lanes(const bench *b, void (*run)(bench_lane *), NrStatus want
         lanes[i].tally->wanted = wanted;
         lanes[i].samples = samples_each > 0 ? t->samples + i * each : NULL;
     }
-    /* The first lane is this thread: a host's main thread may be cheaper for the plugin than others. */
-    for (size_t i = 1; i < b->threads; i++) {
+    /* The first lane is this thread if it may be: a host's main thread can be cheaper for the plugin than others. */
+    size_t first = b->elsewhere ? 0 : 1;
+    for (size_t i = first; i < b->threads; i++) {
         if (pthread_create(&lanes[i].thread, NULL, lane_main, &lanes[i]) != 0) {
             fputs("nrhost bench: cannot start its threads\n", stderr);
             exit(1);
         }
     }
-    lane_main(&lanes[0]);
+    if (!b->elsewhere) {
+        lane_main(&lanes[0]);
+    }
     uint64_t began = UINT64_MAX, ended = 0;
     for (size_t i = 0; i < b->threads; i++) {
         bench_lane *l = &lanes[i];
-        if (i > 0) {
+        if (i >= first) {
             pthread_join(l->thread, NULL);
         }
         for (size_t s = 0; s < l->sample_count; s++) {
