@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 C_FILES := $(shell git ls-files -co --exclude-standard '*.c' '*.h')
 PY_FILES := nylon_ring_py tests benchmarks scripts examples setup.py
 
-.PHONY: help setup host demo test conformance check format bench asan tsan memcheck faults fuzz mutants audit clean
+.PHONY: help setup host demo test conformance check format bench budget asan tsan memcheck faults fuzz mutants audit clean
 
 help:
 	@echo 'make setup   .venv with the package and all tools; then .venv/bin/nylon-ring works'
@@ -16,6 +16,7 @@ help:
 	@echo 'make check   lint, layout and types of all sources; C without a warning; links of the documents'
 	@echo 'make format  lay the sources out as make check wants them'
 	@echo 'make bench   figures, beside plugins in C, Rust and Go of the same run (QUICK=1: two minutes; DOC=FILE: its page)'
+	@echo 'make budget  instructions a call, counted by valgrind, beside their budget (UPDATE=1: write it, PROFILE=drain)'
 	@echo 'make asan    the integration tests with Address-, UndefinedBehavior- and LeakSanitizer, and the Rust hosts'"'"' tests'
 	@echo 'make tsan    the integration tests with ThreadSanitizer'
 	@echo 'make memcheck  a short scenario under valgrind'
@@ -62,6 +63,10 @@ bench: setup host
 	@$(BIN)/python benchmarks/run.py $(if $(QUICK),--quick) --json build/bench/bench.json \
 	  --html build/bench/bench.html $(ARGS)
 	@$(if $(DOC),$(BIN)/python benchmarks/document.py build/bench/bench.json $(DOC))
+
+# PROFILE is a way of the table: its dearest functions. ONLY is a version of Python.
+budget:
+	@$(PYTHON) scripts/budget.py $(if $(UPDATE),--update) $(if $(PROFILE),--profile "$(PROFILE)") $(ONLY)
 
 asan:
 	@$(PYTHON) scripts/sanitize.py asan

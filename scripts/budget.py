@@ -1,0 +1,211 @@
+"""Count the instructions of a call by each way, and compare them with benchmarks/budget.toml.
+
+    budget.py [--update] [--profile WAY] [VERSION...]
+
+Ends with 1 where a way costs more than its budget, or so much less that the budget must follow. Stub and core are
+compared wherever the same major version of the compiler built them; the whole, with libpython and libc in it, only
+with the builds that the budget names. Without valgrind nothing is counted: a failure where CI=true.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from budget_table import GROUPS, HEAD, OURS_TOLERANCE, TOTAL_TOLERANCE, Budget, Build, Cost, compare, explain
+from callgrind import CountError, Thread, count
+from environment import ROOT, make
+from test import VERSIONS, build_host, find
+
+BUDGET = ROOT / "benchmarks/budget.toml"
+PROFILE_LINES = 25
+BEGIN = "pthread_barrier_wait*"  # the host's lanes meet there between warm-up and what is measured
+
+CALLS, WARMUP, WINDOW, FRAMES = 2000, 200, 250, 1000
+
+
+@dataclass(frozen=True)
+class Way:
+    """What is counted of a call.
+
+    Args:
+        functions: which must be entered for it; the first of them tells its thread. They must not call each other.
+        units: calls or frames that the count is divided by. The host's thread forgets its warm-up, and others do not.
+    """
+
+    functions: tuple[str, ...]
+    units: int = CALLS
+
+
+@dataclass(frozen=True)
+class Run:
+    """One life of a host: what it calls, and the ways that are counted in it.
+
+    Args:
+        entry: of benchmarks/plugin_budget.py.
+        kind: of `nrhost bench`.
+        options: of `nrhost bench`.
+    """
+
+    entry: str
+    kind: str
+    ways: dict[str, Way]
+    options: Mapping[str, object] = field(default_factory=dict)
+
+
+HANDLE_V1, HANDLE_V2 = Way(("nrpy_v1_handle",)), Way(("handle_000",))
+DRAIN = Way(("drain",), CALLS + WARMUP)
+# From a handler's result to the return of send_result, with the GIL given up and taken back.
+REPLY = Way(("nrpy_reply_make", "send_running*", "PyEval_SaveThread", "PyEval_RestoreThread"), CALLS + WARMUP)
+FRAME = Way(("drain",), 3 * FRAMES)
+LOOP = Way(("feed_drain",), CALLS + WARMUP)
+
+BATCHES = {"window": WINDOW}
+RUNS = (
+    Run("sync", "unary", {"handle_sync": HANDLE_V1}),
+    Run("raw", "raw", {"raw sync": HANDLE_V1}),
+    Run("raw", "raw", {"raw sync, v2": HANDLE_V2}, {"abi": "v2"}),
+    Run("pool", "submit", {"pooled submit": HANDLE_V1, "drain": DRAIN}, BATCHES),
+    Run("pool", "submit", {"reply": REPLY}, BATCHES),
+    Run("gen", "stream", {"generator's frame": FRAME}, {"calls": 2, "warmup": 1}),
+    Run("task", "submit", {"coroutine submit": HANDLE_V1, "coroutine": LOOP}, BATCHES),
+)
+WAYS = {name: way for run in RUNS for name, way in run.ways.items()}
+
+
+# ---- counting ----
+
+
+def group_of(file: str, plugin: Path) -> str | None:
+    """Whose an object file is; None: the host's, which is not counted."""
+    name = Path(file).name
+    if name == plugin.name or name.startswith("_core."):
+        return "ours"
+    if name.startswith("libpython") or "lib-dynload" in file:
+        return "python"
+    return None if name == "nrhost" else "libc"
+
+
+def measure(host: Path, plugin: Path) -> dict[str, Thread]:
+    """Run every run; what the thread of each way spent in it.
+
+    Raises:
+        CountError: a run failed, or a way was not gone.
+    """
+
+    def once(run: Run) -> dict[str, Thread]:
+        command = [str(host), "bench", str(plugin), run.entry, "--kind", run.kind]
+        for name, value in {"calls": CALLS, "warmup": WARMUP, **run.options}.items():
+            command += [f"--{name}", str(value)]
+        threads = count(command, [name for way in run.ways.values() for name in way.functions], BEGIN)
+        return {name: next(t for t in threads if t.ran(way.functions[0])) for name, way in run.ways.items()}
+
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        return {name: thread for found in pool.map(once, RUNS) for name, thread in found.items()}
+
+
+def cost_of(name: str, thread: Thread, plugin: Path) -> Cost:
+    """What a call costs by a way."""
+    spent: Counter[str | None] = Counter()
+    for (file, _), instructions in thread.own.items():
+        spent[group_of(file, plugin)] += instructions
+    return {group: round(spent[group] / WAYS[name].units) for group in GROUPS}
+
+
+def build_of(python: Path, core: Path) -> Build:
+    """Which builds the counts are of."""
+    code = "import json, os, sys; print(json.dumps([sys.version, os.confstr('CS_GNU_LIBC_VERSION')]))"
+    said = subprocess.run([python, "-I", "-c", code], capture_output=True, text=True, check=True).stdout
+    comment = subprocess.run(["readelf", "-p", ".comment", core], capture_output=True, text=True, check=True).stdout
+    compiler = re.search(r"(GCC|clang).* (\d+\.\d+\.\d+)", comment)
+    version, libc = json.loads(said)
+    name = f"{compiler[1]} {compiler[2]}" if compiler else "an unknown compiler"
+    return Build(name, version.replace("\n", ""), libc)
+
+
+# ---- the command ----
+
+
+def show_profile(name: str, thread: Thread) -> None:
+    """Print the dearest functions of a way, by what they spend themselves."""
+    units = WAYS[name].units
+    for (file, function), instructions in thread.own.most_common(PROFILE_LINES):
+        entered = thread.calls[function] / units
+        print(f"{instructions / units:9.1f} {entered:7.2f} calls  {function} [{Path(file).name}]")
+
+
+def judge(version: str, budget: Budget, update: bool, profile: str | None) -> set[str]:
+    """Count with one Python, print, and say on which sides of the budget it is."""
+    environment = ROOT / ".venvs" / version
+    make(environment, find(version) or sys.executable, strict=True)
+    python = environment / "bin/python"
+    plugin = ROOT / f"build/budget-{version}.so"
+    source = ROOT / "benchmarks/plugin_budget.py"
+    command: list[str | Path] = [python, "-P", "-m", "nylon_ring_py.cli", "build-plugin", source, "-o", plugin]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    build = build_of(python, next(environment.glob("lib/python*/site-packages/nylon_ring_py/_core*.so")))
+    threads = measure(ROOT / "build/c/nrhost", plugin)
+    costs = {name: cost_of(name, thread, plugin) for name, thread in threads.items()}
+    recorded = budget.builds.get(version)
+    lines = compare(costs, build, recorded, budget.costs.get(version, {}))
+    print(f"\nPython {build.python}, {build.compiler}, {build.libc}: instructions a call\n{HEAD}")
+    print("\n".join(map(str, lines)))
+    if explain(build, recorded):
+        print(explain(build, recorded))
+    if profile is not None:
+        print(f"\n{profile}")
+        show_profile(profile, threads[profile])
+    if update:
+        budget.builds[version], budget.costs[version] = build, costs
+    return {verdict for line in lines for verdict in line.verdicts}
+
+
+def main() -> int:
+    """Run what the command line asks for; 0 when every way keeps its budget."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("versions", nargs="*", default=VERSIONS)
+    parser.add_argument("--update", action="store_true", help="write the counts down as the budget")
+    parser.add_argument("--profile", choices=WAYS, help="the dearest functions")
+    arguments = parser.parse_args()
+    if shutil.which("valgrind") is None:
+        print("no valgrind, so no instruction is counted; Debian: apt-get install valgrind", file=sys.stderr)
+        return 1 if os.environ.get("CI") == "true" else 0
+    (ROOT / "build").mkdir(exist_ok=True)
+    build_host("build/c", "")
+    budget = Budget.read(BUDGET.read_text()) if BUDGET.exists() else Budget({}, {})
+    verdicts: set[str] = set()
+    try:
+        for version in arguments.versions:
+            if find(version) is None:
+                print(f"Python {version} is not on this machine: left out", file=sys.stderr)
+                verdicts |= {"missing"} if os.environ.get("CI") == "true" else set()
+                continue
+            verdicts |= judge(version, budget, arguments.update, arguments.profile)
+    except CountError as error:
+        sys.exit(str(error))
+    if arguments.update:
+        BUDGET.write_text(budget.write())
+        print(f"\nwritten: {BUDGET.relative_to(ROOT)}")
+        return 0
+    if "over" in verdicts:
+        print(
+            f"\nOVER: a way costs more than its budget by over {OURS_TOLERANCE:.0%} in stub and core, or by over "
+            f"{TOTAL_TOLERANCE:.0%} in all. Make it cheaper, or say why it may cost more and: make budget UPDATE=1"
+        )
+    if verdicts & {"below", "new"}:
+        print("\nBELOW, NEW: a way has become cheaper, or has no budget yet: make budget UPDATE=1")
+    return 1 if verdicts else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

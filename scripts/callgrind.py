@@ -1,0 +1,87 @@
+"""Count instructions with callgrind: what each thread spends inside chosen functions, by object file and function."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from collections import Counter
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
+from pathlib import Path
+
+LIMIT_S = 300
+OPTIONS = ("--dump-line=no", "--compress-strings=no", "--compress-pos=no", "--separate-threads=yes")
+
+
+class CountError(Exception):
+    """Nothing was counted; the text says of what, and why."""
+
+
+@dataclass
+class Thread:
+    """What one thread spent.
+
+    `own` is instructions by (object file, function), without what that calls; `calls` how often each function was
+    entered from another.
+    """
+
+    own: Counter[tuple[str, str]] = field(default_factory=Counter)
+    calls: Counter[str] = field(default_factory=Counter)
+
+    def ran(self, pattern: str) -> bool:
+        """Whether it was in a function of such a name."""
+        return any(fnmatch(name, pattern) for _, name in self.own)
+
+
+def parse(text: str) -> Thread:
+    """Read what callgrind wrote of one thread, with OPTIONS."""
+    thread = Thread()
+    file = function = callee = ""
+    is_call = False
+    for line in text.splitlines():
+        key, _, value = line.partition("=")
+        if key == "ob":
+            file = value
+        elif key == "fn":
+            function = value
+        elif key == "cfn":
+            callee = value
+        elif key == "calls":
+            thread.calls[callee] += int(value.split()[0])
+            is_call = True
+        elif line[:1].isdigit():
+            if not is_call:  # the line below a `calls` has what the callee spent, which stands under its own name
+                thread.own[file, function] += int(line.split()[1])
+            is_call = False
+    return thread
+
+
+def count(command: list[str], functions: list[str], zero_before: str) -> list[Thread]:
+    """Run a command under callgrind.
+
+    Args:
+        command: a program and its arguments.
+        functions: patterns of names. Only what happens inside them counts; they must not call each other.
+        zero_before: the function at whose first instruction counting begins; what was spent before is forgotten.
+
+    Returns:
+        The threads that were in one of the functions.
+
+    Raises:
+        CountError: the command failed, or a pattern fits no function that was run.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        toggles = [f"--toggle-collect={name}" for name in functions]
+        out = f"--callgrind-out-file={folder}/out"
+        tool = ["valgrind", "-q", "--tool=callgrind", *OPTIONS, f"--zero-before={zero_before}", *toggles, out]
+        done = subprocess.run([*tool, *command], capture_output=True, text=True, timeout=LIMIT_S)
+        if done.returncode != 0:
+            raise CountError(f"{' '.join(command)}\nended with {done.returncode} under valgrind: {done.stderr.strip()}")
+        threads = [parse(path.read_text()) for path in sorted(Path(folder).iterdir())]
+    for pattern in functions:
+        if not any(thread.ran(pattern) for thread in threads):
+            raise CountError(
+                f"no function {pattern} was run by {' '.join(command)}: has it another name now, or is it inlined? "
+                "What is counted stands in scripts/budget.py"
+            )
+    return [thread for thread in threads if thread.own]
