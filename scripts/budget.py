@@ -1,4 +1,4 @@
-"""Count the instructions of a call by each way, and compare them with benchmarks/budget.toml.
+"""Count the instructions of a call by each way, and compare them with benchmarks/budget/budget.toml.
 
     budget.py [--update] [--profile WAY] [VERSION...]
 
@@ -24,10 +24,11 @@ from pathlib import Path
 
 from budget_table import GROUPS, HEAD, OURS_TOLERANCE, TOTAL_TOLERANCE, Budget, Build, Cost, compare, explain
 from callgrind import CountError, Thread, count
-from environment import ROOT, make
-from test import VERSIONS, build_host, find
+from environment import ROOT, VERSIONS, find, make
+from test import build_host
 
-BUDGET = ROOT / "benchmarks/budget.toml"
+FOLDER = ROOT / "benchmarks/budget"
+BUDGET = FOLDER / "budget.toml"
 PROFILE_LINES = 25
 BEGIN = "pthread_barrier_wait*"  # the host's lanes meet there between warm-up and what is measured
 
@@ -52,15 +53,17 @@ class Run:
     """One life of a host: what it calls, and the ways that are counted in it.
 
     Args:
-        entry: of benchmarks/plugin_budget.py.
+        entry: of the plugin.
         kind: of `nrhost bench`.
         options: of `nrhost bench`.
+        plugin: a file of benchmarks/budget, without its suffix.
     """
 
     entry: str
     kind: str
     ways: dict[str, Way]
     options: Mapping[str, object] = field(default_factory=dict)
+    plugin: str = "plugin"
 
 
 HANDLE_V1, HANDLE_V2 = Way(("nrpy_v1_handle",)), Way(("handle_000",))
@@ -78,7 +81,7 @@ RUNS = (
     Run("pool", "submit", {"pooled submit": HANDLE_V1, "drain": DRAIN}, BATCHES),
     Run("pool", "submit", {"reply": REPLY}, BATCHES),
     Run("gen", "stream", {"generator's frame": FRAME}, {"calls": 2, "warmup": 1}),
-    Run("task", "submit", {"coroutine submit": HANDLE_V1, "coroutine": LOOP}, BATCHES),
+    Run("task", "submit", {"coroutine submit": HANDLE_V1, "coroutine": LOOP}, BATCHES, "plugin_loop"),
 )
 WAYS = {name: way for run in RUNS for name, way in run.ways.items()}
 
@@ -86,39 +89,47 @@ WAYS = {name: way for run in RUNS for name, way in run.ways.items()}
 # ---- counting ----
 
 
-def group_of(file: str, plugin: Path) -> str | None:
+def group_of(file: str) -> str | None:
     """Whose an object file is; None: the host's, which is not counted."""
     name = Path(file).name
-    if name == plugin.name or name.startswith("_core."):
+    if name.startswith(("plugin", "_core.")):
         return "ours"
     if name.startswith("libpython") or "lib-dynload" in file:
         return "python"
     return None if name == "nrhost" else "libc"
 
 
-def measure(host: Path, plugin: Path) -> dict[str, Thread]:
-    """Run every run; what the thread of each way spent in it.
+def measure(host: Path, python: Path, folder: Path) -> dict[str, Thread]:
+    """Run every run, with plugins built in `folder`; what the thread of each way spent in it.
 
     Raises:
         CountError: a run failed, or a way was not gone.
     """
 
     def once(run: Run) -> dict[str, Thread]:
-        command = [str(host), "bench", str(plugin), run.entry, "--kind", run.kind]
+        command = [str(host), "bench", str(folder / f"{run.plugin}.so"), run.entry, "--kind", run.kind]
         for name, value in {"calls": CALLS, "warmup": WARMUP, **run.options}.items():
             command += [f"--{name}", str(value)]
         threads = count(command, [name for way in run.ways.values() for name in way.functions], BEGIN)
         return {name: next(t for t in threads if t.ran(way.functions[0])) for name, way in run.ways.items()}
 
+    folder.mkdir(parents=True, exist_ok=True)
+    for source in FOLDER.glob("*.py"):
+        out = folder / f"{source.stem}.so"
+        build: list[str | Path] = [python, "-P", "-m", "nylon_ring_py.cli", "build-plugin", source, "-o", out]
+        subprocess.run(build, check=True, stdout=subprocess.DEVNULL)
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         return {name: thread for found in pool.map(once, RUNS) for name, thread in found.items()}
 
 
-def cost_of(name: str, thread: Thread, plugin: Path) -> Cost:
+def cost_of(name: str, thread: Thread) -> Cost:
     """What a call costs by a way."""
     spent: Counter[str | None] = Counter()
     for (file, _), instructions in thread.own.items():
-        spent[group_of(file, plugin)] += instructions
+        spent[group_of(file)] += instructions
+    for (caller, callee), instructions in thread.across.items():
+        if (group_of(caller), group_of(callee)) == (None, "libc"):
+            spent["libc"] -= instructions  # the host's affair
     return {group: round(spent[group] / WAYS[name].units) for group in GROUPS}
 
 
@@ -149,13 +160,9 @@ def judge(version: str, budget: Budget, update: bool, profile: str | None) -> se
     environment = ROOT / ".venvs" / version
     make(environment, find(version) or sys.executable, strict=True)
     python = environment / "bin/python"
-    plugin = ROOT / f"build/budget-{version}.so"
-    source = ROOT / "benchmarks/plugin_budget.py"
-    command: list[str | Path] = [python, "-P", "-m", "nylon_ring_py.cli", "build-plugin", source, "-o", plugin]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     build = build_of(python, next(environment.glob("lib/python*/site-packages/nylon_ring_py/_core*.so")))
-    threads = measure(ROOT / "build/c/nrhost", plugin)
-    costs = {name: cost_of(name, thread, plugin) for name, thread in threads.items()}
+    threads = measure(ROOT / "build/c/nrhost", python, ROOT / f"build/budget-{version}")
+    costs = {name: cost_of(name, thread) for name, thread in threads.items()}
     recorded = budget.builds.get(version)
     lines = compare(costs, build, recorded, budget.costs.get(version, {}))
     print(f"\nPython {build.python}, {build.compiler}, {build.libc}: instructions a call\n{HEAD}")

@@ -113,7 +113,7 @@ def explain(build: Build, recorded: Build | None) -> str:
 
 @dataclass
 class Budget:
-    """benchmarks/budget.toml: for each version of Python its build, and what a call may cost by each way."""
+    """benchmarks/budget/budget.toml: for each version of Python its build, and what a call may cost by each way."""
 
     builds: dict[str, Build]
     costs: dict[str, dict[str, Cost]]

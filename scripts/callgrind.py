@@ -10,6 +10,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 LIMIT_S = 300
+BELOW_MAIN = "(below main)"  # valgrind's name of a program's first function
 OPTIONS = ("--dump-line=no", "--compress-strings=no", "--compress-pos=no", "--separate-threads=yes")
 
 
@@ -21,12 +22,13 @@ class CountError(Exception):
 class Thread:
     """What one thread spent.
 
-    `own` is instructions by (object file, function), without what that calls; `calls` how often each function was
-    entered from another.
+    `own` is instructions by (object file, function), without what that calls. `calls` is how often each function was
+    entered from another. `across` is what was spent below calls from one object file into another, but for main's.
     """
 
     own: Counter[tuple[str, str]] = field(default_factory=Counter)
     calls: Counter[str] = field(default_factory=Counter)
+    across: Counter[tuple[str, str]] = field(default_factory=Counter)  # by (caller's, callee's)
 
     def ran(self, pattern: str) -> bool:
         """Whether it was in a function of such a name."""
@@ -36,23 +38,28 @@ class Thread:
 def parse(text: str) -> Thread:
     """Read what callgrind wrote of one thread, with OPTIONS."""
     thread = Thread()
-    file = function = callee = ""
+    file = function = callee = callee_file = ""
     is_call = False
     for line in text.splitlines():
         key, _, value = line.partition("=")
         if key == "ob":
-            file = value
+            file = callee_file = value
         elif key == "fn":
             function = value
+        elif key == "cob":
+            callee_file = value
         elif key == "cfn":
             callee = value
         elif key == "calls":
             thread.calls[callee] += int(value.split()[0])
             is_call = True
-        elif line[:1].isdigit():
-            if not is_call:  # the line below a `calls` has what the callee spent, which stands under its own name
-                thread.own[file, function] += int(line.split()[1])
+        elif line[:1].isdigit() and is_call:
+            if function != BELOW_MAIN:
+                thread.across[file, callee_file] += int(line.split()[1])
+            callee_file = file
             is_call = False
+        elif line[:1].isdigit():
+            thread.own[file, function] += int(line.split()[1])
     return thread
 
 

@@ -29,6 +29,9 @@ cfi=memcpy.S
 cfn=memcpy
 calls=10 44
 0 500
+cfn=nrpy_call_new
+calls=3 1
+0 40
 fi=shim/core/call.h
 0 30
 fe=shim/core/dispatch.c
@@ -47,7 +50,8 @@ COST: Cost = {"ours": 1000, "python": 2000, "libc": 500}
 def test_what_a_function_spends_itself_and_how_often_it_is_entered() -> None:
     thread = parse(COUNTED)
     assert thread.own == {("/env/_core.so", "nrpy_handle"): 1030, ("/usr/lib/libc.so.6", "memcpy"): 500}
-    assert thread.calls == {"memcpy": 10}
+    assert thread.calls == {"memcpy": 10, "nrpy_call_new": 3}
+    assert thread.across == {("/env/_core.so", "/usr/lib/libc.so.6"): 500, ("/env/_core.so", "/env/_core.so"): 40}
     assert (thread.ran("nrpy_h*"), thread.ran("nrpy_x")) == (True, False)
 
 
@@ -96,5 +100,5 @@ def test_a_way_without_a_budget_wants_one() -> None:
 def test_the_file_is_read_as_it_was_written() -> None:
     budget = Budget({"3.11": HERE, "3.12": replace(HERE, python="3.12")}, {"3.11": {"a way": COST}, "3.12": {}})
     assert Budget.read(budget.write()) == budget
-    text = (ROOT / "benchmarks/budget.toml").read_text()
+    text = (ROOT / "benchmarks/budget/budget.toml").read_text()
     assert Budget.read(text).write() == text

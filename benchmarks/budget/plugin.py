@@ -34,9 +34,3 @@ def gen(req: Request) -> Iterator[bytes]:
     """A stream of a thousand frames."""
     for _ in range(FRAMES):
         yield FRAME
-
-
-@plugin.handle("task")
-async def task(req: Request) -> bytes:
-    """On the event loop; it waits for nothing."""
-    return req.body

@@ -1,0 +1,11 @@
+"""The plugin whose coroutine is counted: one of its own, since an event loop makes a plugin's start much longer."""
+
+from nylon_ring_py import Plugin, Request
+
+plugin = Plugin("budget-loop", version="1.0.0", workers=1)
+
+
+@plugin.handle("task")
+async def task(req: Request) -> bytes:
+    """On the event loop; it waits for nothing."""
+    return req.body
