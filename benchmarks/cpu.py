@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 _TOPOLOGY = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
@@ -27,6 +28,16 @@ def _apart() -> list[int]:
     return apart + sorted(os.sched_getaffinity(0).difference(apart))
 
 
+@cache
+def may_pin() -> bool:
+    """Whether the system lets a process choose its cores: not every sandbox does."""
+    try:
+        os.sched_setaffinity(0, os.sched_getaffinity(0))
+    except OSError:
+        return False
+    return True
+
+
 @contextmanager
 def on_cores(count: int) -> Iterator[None]:
     """Keep what is started inside on so many cores, the last ones there are; 0, or more than there are: on all.
@@ -35,18 +46,20 @@ def on_cores(count: int) -> Iterator[None]:
     """
     before = os.sched_getaffinity(0)
     wanted = _apart()[-count:] if count else []
+    is_pinned = 0 < len(wanted) < len(before) and may_pin()
     try:
-        if wanted and len(wanted) < len(before):
+        if is_pinned:
             os.sched_setaffinity(0, wanted)
         yield
     finally:
-        os.sched_setaffinity(0, before)
+        if is_pinned:
+            os.sched_setaffinity(0, before)
 
 
 def pinned() -> dict[str, list[int]]:
-    """Which cores measurements are kept on, by how many they ask for."""
+    """Which cores measurements are kept on, by how many they ask for; empty where the system does not let them."""
     cores = _apart()
-    return {str(count): cores[-count:] for count in (1, 2)}
+    return {} if not may_pin() else {str(count): cores[-count:] for count in (1, 2)}
 
 
 def model() -> str:

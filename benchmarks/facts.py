@@ -75,6 +75,8 @@ def told(facts: Mapping[str, Any]) -> list[str]:
 
 
 def _pinned(cores: Mapping[str, Sequence[int]]) -> str:
+    if not cores:
+        return "nothing is kept on a core: the system does not let a process choose"
     one, two = (", ".join(map(str, cores[count])) for count in ("1", "2"))
     return (
         f"calls from one thread that it answers itself are kept on core {one}, what needs two threads on cores {two}, "

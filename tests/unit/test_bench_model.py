@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +12,7 @@ import pytest
 
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 
+from benchmarks.cpu import on_cores, pinned
 from benchmarks.measure import BenchError
 from benchmarks.model import Case, Limit, Measure, Row, Section, at_least, at_most, in_order
 from benchmarks.rounds import Plan, run_all
@@ -140,3 +143,18 @@ def test_no_round_is_begun_for_which_there_is_no_time() -> None:
     case = Case([row()], {"ours": script.of("ours", 1.0)}, 1)
     outcome = run_all([Section("section", [case])], TOOLS, Plan(rounds=5, limit_s=0.0))
     assert (outcome.rounds, len(script.made)) == (1, 1)
+
+
+# ---- cores ----
+
+
+def test_what_is_measured_is_kept_on_cores_and_the_harness_is_not() -> None:
+    before = os.sched_getaffinity(0)
+    with on_cores(1):
+        inside = os.sched_getaffinity(0)
+        started = subprocess.run(["nproc"], capture_output=True, text=True, check=True).stdout
+    assert len(inside) == int(started) == 1
+    assert inside == set(pinned()["1"])
+    with on_cores(0):
+        assert os.sched_getaffinity(0) == before
+    assert os.sched_getaffinity(0) == before
