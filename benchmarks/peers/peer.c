@@ -4,11 +4,12 @@
  *   sync, raw  send_result inside handle, with the host's own bytes; the fields of a request are where they are
  *   pool       a copy of the body to one worker (queue.h), which sends it
  *   gen        1,000 frames of 128 bytes and StreamEnd; v1: sent inside handle, where the host takes all of them;
- *              v2: by the worker, which offers a refused one again at once
+ *              v2: by the worker, which offers a refused one again when other threads have run
  *   owned      v2: a copy of the body, given away by send_result_owned
  *
  * There is no C SDK to be like. Left out is what would make it safe: it checks nothing the host passes.
  */
+#include <sched.h>
 #include <stdlib.h>
 
 #include "queue.h"
@@ -82,6 +83,7 @@ static void send_frames(uint64_t sid) {
     for (int i = 0; i <= FRAMES; i++) {
         NrStatus status = i < FRAMES ? NR_OK : NR_STREAM_END;
         while (send_bytes(sid, status, frame, i < FRAMES ? sizeof frame : 0) == NR_BACKPRESSURE) {
+            sched_yield();
         }
     }
 }

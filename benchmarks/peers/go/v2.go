@@ -1,19 +1,19 @@
 package main
 
 /*
+#include <sched.h>
 #include "nylon_ring_v2.h"
 
-static NrStatus send_v2(NrHostVTableV2 *table, void *context, uint64_t sid, NrStatus status, void *bytes, size_t size) {
+static void send_v2(NrHostVTableV2 *table, void *context, uint64_t sid, NrStatus status, void *bytes, size_t size) {
     NrVecU8 payload = {.ptr = (uint8_t *)bytes, .len = size, .cap = size};
-    return table->send_result(context, sid, status, payload);
+    while (table->send_result(context, sid, status, payload) == NR_BACKPRESSURE) {
+        sched_yield();
+    }
 }
 */
 import "C"
 
-import (
-	"runtime"
-	"unsafe"
-)
+import "unsafe"
 
 // What ABI v2 spares a Go plugin is used. An entry has a number, so there is no map; it has no request but its body; who
 // answers is told by a value, and not by a callback, which would have to be allocated. The host copies a reply before it
@@ -57,12 +57,11 @@ func (call Call) stream() {
 	call.send(StatusStreamEnd, nil)
 }
 
-// send offers a frame that the host has no room for again, when other goroutines have run.
+// send offers a frame that the host has no room for again when other threads have run; runtime.Gosched, with no other
+// goroutine to run, would keep the one that makes room from its core.
 func (call Call) send(status Status, data []byte) {
-	bytes, size := unsafe.Pointer(unsafe.SliceData(data)), C.size_t(len(data))
-	for C.send_v2(hostV2.table, hostV2.context, call.sid, C.NrStatus(status), bytes, size) == C.NR_BACKPRESSURE {
-		runtime.Gosched()
-	}
+	bytes := unsafe.Pointer(unsafe.SliceData(data))
+	C.send_v2(hostV2.table, hostV2.context, call.sid, C.NrStatus(status), bytes, C.size_t(len(data)))
 }
 
 // answerPanic is deferred by what runs a handler.
