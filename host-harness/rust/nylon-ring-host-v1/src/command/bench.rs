@@ -9,7 +9,8 @@ use crate::CommandError;
 use crate::args::{Args, Kind};
 use crate::call::one;
 
-/// The calls are made in this many rounds, so that the best round can be told from the whole.
+/// The calls are made in this many rounds, whose median is given: a round in which the system had other work counts no
+/// more than another.
 const ROUNDS: u64 = 20;
 
 /// Calls (or frames) awaited, and how long it took.
@@ -28,15 +29,15 @@ impl Round {
 pub async fn bench(args: Args) -> Result<(), CommandError> {
     let host = args.load()?;
     round(&host, &args, args.calls / 10 + 1).await?; // warm
-    let (mut whole, mut best) = (Round::default(), f64::INFINITY);
-    while whole.calls < args.calls {
-        let calls = (args.calls / ROUNDS).clamp(1, args.calls - whole.calls);
+    let (mut done, mut ns) = (0, Vec::new());
+    while done < args.calls {
+        let calls = (args.calls / ROUNDS).clamp(1, args.calls - done);
         let one = round(&host, &args, calls).await?;
-        whole.calls += one.calls;
-        whole.took += one.took;
-        best = best.min(one.ns_per_call());
+        done += one.calls;
+        ns.push(one.ns_per_call());
     }
-    Ok(print(&args, whole, best)?)
+    ns.sort_by(f64::total_cmp);
+    Ok(print(&args, done, &ns)?)
 }
 
 async fn round(host: &NylonRingHost, args: &Args, calls: u64) -> Result<Round, CommandError> {
@@ -79,21 +80,23 @@ fn answered(expected: NrStatus, status: NrStatus, data: &[u8]) -> Result<(), Com
     )))
 }
 
-fn print(args: &Args, whole: Round, best: f64) -> io::Result<()> {
+/// `ns` of each round, sorted.
+fn print(args: &Args, calls: u64, ns: &[f64]) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    let (kind, calls, mean) = (args.kind.name(), whole.calls, whole.ns_per_call());
+    let at = |place: usize| ns.get(place).copied().unwrap_or(f64::NAN);
+    let (kind, median, best) = (args.kind.name(), at(ns.len() / 2), at(0));
     let per = if args.kind == Kind::Stream { "frame" } else { "call" };
     if args.json {
         let entry = quoted(&args.entry);
         return writeln!(
             out,
             "{{\"kind\": \"{kind}\", \"entry\": {entry}, \"per\": \"{per}\", \"calls\": {calls}, \
-             \"ns_per_call\": {mean:.3}, \"ns_per_call_best\": {best:.3}}}"
+             \"ns_per_call\": {median:.3}, \"ns_per_call_best\": {best:.3}}}"
         );
     }
     writeln!(
         out,
-        "{kind} {}: {mean:.0} ns per {per} over {calls}, best round {best:.0}",
+        "{kind} {}: {median:.0} ns per {per} over {calls}, best round {best:.0}",
         args.entry
     )
 }
