@@ -19,7 +19,7 @@ use nylon_ring_abi::{NR_ABI_VERSION, NrBytes, NrHostVTable, NrPluginInfo, NrPlug
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyModule};
 
-use request::Request;
+use request::{Lent, Request};
 
 const SOURCE: &CStr = c"
 def sync(req):
@@ -64,8 +64,12 @@ impl Peer {
         Ok(())
     }
 
-    fn call(&self, py: Python<'_>, sid: u64, request: Request) -> PyResult<()> {
-        self.answer(sid, &self.sync.bind(py).call1((request,))?)
+    fn call(&self, py: Python<'_>, sid: u64, lent: &Lent<'_>) -> PyResult<()> {
+        // SAFETY: forgotten below; nothing in between leaves this function.
+        let request = Bound::new(py, unsafe { Request::new(lent) })?;
+        let result = self.sync.bind(py).call1((&request,));
+        request.get().forget();
+        self.answer(sid, &result?)
     }
 
     fn call_raw(&self, py: Python<'_>, sid: u64, body: &[u8]) -> PyResult<()> {
@@ -92,11 +96,7 @@ unsafe fn handled(entry: NrStr, sid: u64, request: *const NrRequest, payload: Nr
     // SAFETY: all that the host passed is borrowed until `handle` returns.
     let (entry, request, body) = unsafe { (entry.as_str()?, request.as_ref(), payload.as_slice()?) };
     let done = match (entry, request) {
-        ("sync", Some(request)) => Python::attach(|py| {
-            // SAFETY: as above.
-            let copied = unsafe { Request::copy(py, request, body) }?;
-            Some(peer.call(py, sid, copied))
-        })?,
+        ("sync", Some(request)) => Python::attach(|py| peer.call(py, sid, &Lent { request, body: payload })),
         ("raw", _) => Python::attach(|py| peer.call_raw(py, sid, body)),
         _ => return None,
     };
