@@ -112,7 +112,16 @@ def make(folder: Path, python: str, sanitize: str = "", strict: bool = False) ->
         print(f"making {folder} with {python}", file=sys.stderr, flush=True)
         shutil.rmtree(folder, ignore_errors=True)
         run([python, "-m", "venv", folder])
-        run([inner, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--require-hashes", "-r", LOCK])
+        install: list[str | Path] = [
+            inner,
+            "-m",
+            "pip",
+            "install",
+            "-q",
+            "--disable-pip-version-check",
+            "--require-hashes",
+        ]
+        run([*install, "--no-compile", "-r", LOCK])  # of most modules there nobody makes use
     print(f"building the package into {folder}", file=sys.stderr, flush=True)
     stamp.unlink(missing_ok=True)
     install_package(inner, sanitize, strict)

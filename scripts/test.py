@@ -27,7 +27,7 @@ DEBIAN = Path("/usr/bin/python3")
 SHORT = ["-m", "not long"]
 LONG = ["-m", "long"]
 PARTS = {"debian": [*SHORT, "tests/integration", "tests/faults", "tests/conformance", "examples"]}
-AT_ONCE = 4  # on two cores: most of a suite is waiting
+AT_ONCE = 5  # on two cores: most of a suite is waiting
 
 
 @dataclass

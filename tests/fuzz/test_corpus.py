@@ -11,6 +11,8 @@ from conftest import BuildPlugin
 from fuzz.targets import FUZZ, PAYLOAD, TARGETS, VTABLE, Target, compile_replay, inputs_of
 from nrhost import TROUBLE
 
+pytestmark = pytest.mark.long
+
 
 def replay(program: Path, files: list[Path], **environment: str) -> None:
     """Runs files; a crash names the one it was at."""

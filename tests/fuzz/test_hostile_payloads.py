@@ -32,6 +32,8 @@ from nylon_ring_py.build.payload import (
     unpack_archive,
 )
 
+pytestmark = pytest.mark.long
+
 
 def is_refused(archive: bytes) -> bool:
     """Whether the archive cannot be read; then it is said of what."""

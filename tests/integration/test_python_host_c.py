@@ -13,6 +13,8 @@ from conftest import ROOT, BuildPlugin
 from hosts.environments import compile_c, sanitizer_flags
 from integration.test_python_host import run
 
+pytestmark = pytest.mark.long  # no Python runs in the plugins
+
 C_PLUGINS = Path(os.environ.get("NRHOST", str(ROOT / "build/c/nrhost"))).parent
 
 V2_SOURCE = ROOT / "tests/plugins/python_host_v2.c"
