@@ -57,6 +57,9 @@ figures; the ratios are what lasts.
 
 {contestants}
 
+How each of them is made, and what it leaves out that a plugin of ours must do, stands in
+[benchmarks/peers](../benchmarks/peers/README.md).
+
 This run:
 
 {facts}
@@ -84,10 +87,8 @@ def _missed(sections: Sequence[Section]) -> str:
                     assert value is not None
                     ours, wanted = show(medians["ours"], row.unit), show(value, row.unit)
                     words = show_limit(limit, row.unit)
-                    lines.append(
-                        [section.title, row.title, ours, words + ("" if limit.beside is None else f", {wanted}")]
-                    )
-    return lay_out([["host and work", "measured", "ours", "target"], *lines]) if lines else ""
+                    lines.append([row.key, row.title, ours, words + ("" if limit.beside is None else f", {wanted}")])
+    return lay_out([["row", "measured", "ours", "target"], *lines]) if lines else ""
 
 
 def _list(lines: Sequence[str]) -> str:

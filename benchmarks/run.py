@@ -33,7 +33,7 @@ from benchmarks.table import count_targets, notes, pythons_table, table
 FOLDER = ROOT / "build/bench"
 HOSTS = ("c", "rust")
 QUICK = Plan(rounds=3, share=0.2, quick=True, limit_s=95)
-FULL = Plan(rounds=9, limit_s=1500)
+FULL = Plan(rounds=7, limit_s=1500)
 
 
 def _only(sections: list[Section], text: str) -> list[Section]:

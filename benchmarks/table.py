@@ -113,10 +113,10 @@ def pythons_table(sections: Sequence[Section]) -> str:
     if not rows:
         return ""
     versions = sorted({name.split()[1] for row in rows for name in row.values if is_other_python(name)})
-    lines = [["measured", "the main one", *versions]]
+    lines = [["row", "measured", "the main one", *versions]]
     for row in rows:
         cells = [_with_floor(row, OURS, "floor"), *(_with_floor(row, f"ours {v}", f"floor {v}") for v in versions)]
-        lines.append([row.title, *cells])
+        lines.append([row.key, row.title, *cells])
     return lay_out(lines)
 
 

@@ -8,6 +8,7 @@ from benchmarks.tools import Tools
 
 FRAMES = 1000  # of one stream of `gen`
 LONGEST_TAIL_NS = 1e6
+INSIDE = "the C and the Rust plugin send their frames inside handle, the others from another thread"
 
 
 def synchronous(tools: Tools) -> Section:
@@ -59,6 +60,6 @@ def tail(tools: Tools) -> Section:
 
 def streams(tools: Tools) -> Section:
     """A stream's frames, from the thread that makes them to the host's counter."""
-    row = Row("c.gen", "generator, frames of 128 B", "/s", (at_least(6e6),))
+    row = Row("c.gen", "generator, frames of 128 B", "/s", (at_least(6e6),), note=INSIDE)
     contestants = who(tools, "v1", "gen", figures("gen", "stream", "frames_per_s"), pythons=True)
     return Section("C host, ABI v1: streams", [Case([row], contestants, 1_000_000 // FRAMES, 2, shares=SHARES)])

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable
 from typing import Any
 
+from benchmarks.cases.c_host import INSIDE
 from benchmarks.contestants import SHARES, who
 from benchmarks.model import BORROW, OURS, Case, Limit, Measure, Row, Section, at_most
 from benchmarks.tools import Tools
@@ -57,7 +58,6 @@ def rust_v1(tools: Tools) -> Section:
         row = Row(f"rust_v1.{key}", title, "ns", limits, note=note)
         return Case([row], who(tools, "v1", entry, _v1(entry, kind), pythons=True), calls, _cores(entry), shares=SHARES)
 
-    inside = "the Rust plugin sends its frames inside handle, ours from a worker"
     unary = at_most(1.3, "rust"), at_most(1 / 2, "go")
     return Section(
         "Rust host, ABI v1, 128 B: awaits one at a time",
@@ -65,7 +65,7 @@ def rust_v1(tools: Tools) -> Section:
             case("unary", "handle_sync, 3 headers", "sync", "unary", *unary),
             case("raw", "handle_raw(sync=True)", "raw", "raw"),
             case("fast", "handle_raw(sync=True), call_raw_unary_fast", "raw", "fast"),
-            case("frame", "a frame of a generator", "gen", "stream", at_most(1.5, "rust"), calls=500_000, note=inside),
+            case("frame", "a frame of a generator", "gen", "stream", at_most(1.5, "rust"), calls=500_000, note=INSIDE),
         ],
     )
 

@@ -100,8 +100,8 @@ def test_a_section_without_figures_has_no_table() -> None:
 
 def test_other_pythons_stand_beside_their_own_floors() -> None:
     assert cells(pythons_table(sections()))[::2] == [
-        ["measured", "the main one", "3.12"],
-        ["near the floor", "140 ns, floor 100 ns (1.40)", "150 ns, floor 120 ns (1.25)"],
+        ["row", "measured", "the main one", "3.12"],
+        ["near", "near the floor", "140 ns, floor 100 ns (1.40)", "150 ns, floor 120 ns (1.25)"],
     ]
     assert pythons_table(sections()[1:]) == ""
 
