@@ -18,7 +18,7 @@ from benchmarks.rounds import Plan
 from benchmarks.table import show
 
 SHARED_CORE_NS = 2000  # no hardware is as slow as that from core to core: two threads took turns on one
-BUSY_LOAD = 0.5  # processes that wanted to run before this one did
+MUCH = 0.05  # of the cores, taken by others: a system by itself takes less
 COMPILERS = {"cc": "--version", "rustc": "--version", "go": "version"}
 
 
@@ -34,8 +34,8 @@ def _compilers() -> dict[str, str]:
     return said
 
 
-def facts_of(hops: Sequence[float], load_before: float, plan: Plan) -> dict[str, Any]:
-    """Of this machine and this run, for the JSON."""
+def facts_of(hops: Sequence[float], taken: Mapping[str, float], plan: Plan) -> dict[str, Any]:
+    """Of this machine and this run, for the JSON; `taken` is what `neighbours.shares` says of it."""
     return {
         "python": platform.python_version(),
         "implementation": sys.version,
@@ -45,8 +45,7 @@ def facts_of(hops: Sequence[float], load_before: float, plan: Plan) -> dict[str,
         "pinned": pinned(),
         "processor": model(),
         "machine": f"{platform.system()} {platform.release()} {platform.machine()}",
-        "load_before": load_before,
-        "load_after": os.getloadavg()[0],
+        "taken": dict(taken),
         "hop_ns": {"min": min(hops), "max": max(hops)} if hops else None,
         "share": plan.share,
         "quick": plan.quick,
@@ -59,17 +58,18 @@ def told(facts: Mapping[str, Any]) -> list[str]:
     share = "" if facts["share"] == 1 else f" with {facts['share']:g} of its calls"
     kind = ("a quick run" if facts["quick"] else "a full run") + share
     processor = facts["processor"] or "a processor that does not say its name"
+    hops, taken = facts["hop_ns"], facts["taken"]
     lines = [
         f"CPython {facts['python']}, {processor}, {facts['cores']} cores, {facts['machine']}",
-        f"{kind}: {facts['rounds']} rounds in {facts['took_s']:.0f} s, begun at a load of {facts['load_before']:.1f}",
+        f"{kind}: {facts['rounds']} rounds in {facts['took_s']:.0f} s",
+        f"meanwhile other processes had {taken['others']:.0%} of the cores, other machines {taken['stolen']:.0%}",
         _pinned(facts["pinned"]),
         *(f"{name}: {said}" for name, said in facts["compilers"].items()),
     ]
-    hops = facts["hop_ns"]
     if hops is not None:
         near, far = show(hops["min"], "ns"), show(hops["max"], "ns")
         lines.append(f"a cache line took {near} to {far} from core to core: what passes between threads costs with it")
-    if facts["load_before"] > BUSY_LOAD or (hops is not None and hops["max"] > SHARED_CORE_NS):
+    if max(taken.values()) > MUCH or (hops is not None and hops["max"] > SHARED_CORE_NS):
         lines.append("OTHER PROCESSES HELD THE CORES MEANWHILE: measure again on a quiet machine")
     return lines
 

@@ -24,6 +24,7 @@ from benchmarks.cases.every import every_section
 from benchmarks.facts import facts_of, told
 from benchmarks.measure import ROOT, BenchError
 from benchmarks.model import Section
+from benchmarks.neighbours import shares, used
 from benchmarks.page import page
 from benchmarks.peers.build import PEERS
 from benchmarks.report import as_json
@@ -102,12 +103,12 @@ def main(arguments: list[str] | None = None) -> int:
     options = _arguments(arguments)
     plan = QUICK if options.quick else FULL
     plan = Plan(options.rounds or plan.rounds, options.share or plan.share, plan.quick, plan.limit_s)
-    load_before = os.getloadavg()[0]
     try:
         built = prepare(options.folder, Wanted(options.peers, "rust" in options.hosts, not plan.quick))
         sections = _only(every_section(built.tools), options.only)
+        before = used()
         outcome = run_all(sections, built.tools, plan)
-        facts = facts_of(built.tools.hops, load_before, plan)
+        facts = facts_of(built.tools.hops, shares(before, used(), os.cpu_count() or 1), plan)
     except BenchError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1

@@ -15,6 +15,7 @@ sys.path.append(str(Path(__file__).resolve().parents[2]))
 from benchmarks.cpu import on_cores, pinned
 from benchmarks.measure import BenchError
 from benchmarks.model import Case, Limit, Measure, Row, Section, at_least, at_most, in_order
+from benchmarks.neighbours import Used, shares, used
 from benchmarks.rounds import Plan, run_all
 from benchmarks.tools import Tools
 
@@ -158,3 +159,16 @@ def test_what_is_measured_is_kept_on_cores_and_the_harness_is_not() -> None:
     with on_cores(0):
         assert os.sched_getaffinity(0) == before
     assert os.sched_getaffinity(0) == before
+
+
+def test_the_time_of_others_is_what_the_run_itself_did_not_use() -> None:
+    before, after = Used(0.0, 10.0, 1.0, 2.0), Used(10.0, 25.0, 2.0, 7.0)
+    assert shares(before, after, cores=2) == {"others": 0.5, "stolen": 0.05}
+
+
+def test_the_time_of_ended_children_is_our_own() -> None:
+    before = used()
+    subprocess.run([sys.executable, "-c", "sum(range(3_000_000))"], check=True)
+    after = used()
+    assert after.own_s > before.own_s
+    assert after.all_s >= before.all_s

@@ -30,7 +30,7 @@ FACTS: dict[str, Any] = {
     "machine": "Linux",
     "share": 1.0,
     "quick": False,
-    "load_before": 0.1,
+    "taken": {"others": 0.01, "stolen": 0.0},
     "pinned": {"1": [1], "2": [0, 1]},
     "compilers": {"cc": "cc 12"},
     "hop_ns": {"min": 50.0, "max": 90.0},
@@ -129,5 +129,7 @@ def test_the_document_says_what_was_met_and_what_was_not() -> None:
 
 def test_the_document_of_a_run_on_a_busy_machine_says_so() -> None:
     written = report()
-    written["facts"]["load_before"] = 3.0
-    assert "OTHER PROCESSES HELD THE CORES" in document(written)
+    written["facts"]["taken"]["others"] = 0.3
+    text = document(written)
+    assert "other processes had 30% of the cores" in text
+    assert "OTHER PROCESSES HELD THE CORES" in text
