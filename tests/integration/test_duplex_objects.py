@@ -38,6 +38,8 @@ def go(req): event(req.body.decode()).set()
 def send_result(req):
     return str(plugin.send_result(int(req.path), int(req.query), req.body))
 
+plugin.handle("send_pooled")(send_result)
+
 # ---- on the event loop ----
 
 @plugin.stream("a_echo")
@@ -419,12 +421,13 @@ def test_a_full_inbox_refuses_and_the_stream_lives_on(objects: Path, start_host:
         assert host.wait(sid).data == [b""]
 
 
+@pytest.mark.parametrize("sender", ["send_result", "send_pooled"])  # a host waits below it, or does not
 @KINDS
-def test_an_end_from_another_thread_ends_the_reading(host: NrHost, kind: str) -> None:
+def test_an_end_from_another_thread_ends_the_reading(host: NrHost, kind: str, sender: str) -> None:
     sid = opened(host, f"{kind}_echo")
     host.stream_data(sid, b"x")
     assert host.wait(sid, frames=1).data == [b"x"]
-    assert host.call("send_result", path=str(sid), query="4", body=b"by hand").reply.data == b"True"
+    assert host.call(sender, path=str(sid), query="4", body=b"by hand").reply.data == b"True"
     assert host.wait(sid).data == [b"by hand"]
     until(lambda: host.call("running", path=f"{kind}_echo").reply.data == b"0")
     assert host.call("send_result", path=str(sid), query="0", body=b"late").reply.data == b"False"

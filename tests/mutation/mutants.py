@@ -222,14 +222,6 @@ MUTANTS = (
         ("integration/test_duplex.py::test_a_full_inbox_refuses_and_the_stream_lives_on",),
     ),
     Mutant(
-        "writers-lose-their-place",
-        "shim/core/stream_wait.c",
-        "    bool first = wait->has_turn || stream->first_writer == NULL;\n"
-        "    wait->next = wait->has_turn ? stream->first_writer : NULL;",
-        "    bool first = stream->first_writer == NULL;\n    wait->next = NULL;",
-        ("integration/test_stream_tasks.py::test_a_writer_keeps_its_turn",),
-    ),
-    Mutant(
         "state-stays-when-its-call-has-ended",
         "shim/core/reply.c",
         "    nrpy_state_drop(&instance->state, sid);\n    NrBytes payload",
