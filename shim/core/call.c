@@ -5,6 +5,8 @@
 
 #include <string.h>
 
+const NrRequest nrpy_no_metadata;
+
 /* Where the next copy goes. */
 typedef struct cursor {
     unsigned char *at;
@@ -30,7 +32,7 @@ static bool add(uint64_t *total, uint64_t length) {
 }
 
 static bool block_size(const nrpy_request_view *view, uint64_t *total) {
-    const NrRequest *meta = &view->meta;
+    const NrRequest *meta = view->meta;
     *total = sizeof(nrpy_call);
     bool fits = add(total, (uint64_t)meta->headers_len * sizeof(NrHeader)) && add(total, meta->method.len) &&
                 add(total, meta->path.len) && add(total, meta->query.len) && add(total, view->body.len);
@@ -61,22 +63,21 @@ nrpy_call *nrpy_call_new(nrpy_instance *instance, const nrpy_entry *entry, uint6
     call->exchange = NULL;
     call->weight = nrpy_sample_weight(thread->submits++);
     call->began_ns = nrpy_time_ns(call->weight != 0 ? CLOCK_MONOTONIC : CLOCK_MONOTONIC_COARSE);
-    call->request.has_metadata = view->has_metadata;
-    const NrRequest *from = &view->meta;
-    NrRequest *to = &call->request.meta;
+    const NrRequest *from = view->meta;
     cursor place = {call->bytes + (uint64_t)from->headers_len * sizeof(NrHeader)};
     NrHeader *headers = (NrHeader *)(void *)call->bytes; /* first, where the block is aligned for it */
     for (uint32_t i = 0; i < from->headers_len; i++) {
         headers[i].key = copy_text(&place, from->headers[i].key);
         headers[i].value = copy_text(&place, from->headers[i].value);
     }
-    *to = (NrRequest){
+    call->meta = (NrRequest){
         .path = copy_text(&place, from->path),
         .method = copy_text(&place, from->method),
         .query = copy_text(&place, from->query),
         .headers = headers,
         .headers_len = from->headers_len,
     };
+    call->request.meta = nrpy_has_metadata(view) ? &call->meta : &nrpy_no_metadata;
     call->request.body = (NrBytes){.ptr = copy_bytes(&place, view->body.ptr, view->body.len), .len = view->body.len};
     return call;
 }

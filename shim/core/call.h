@@ -15,10 +15,15 @@
 /* What a handler may ask of a request. The views point into a call's block, or into the host's memory while a host
  * thread waits. */
 typedef struct nrpy_request_view {
-    NrRequest meta; /* empty without metadata */
+    const NrRequest *meta; /* nrpy_no_metadata where the host passed none */
     NrBytes body;
-    bool has_metadata;
 } nrpy_request_view;
+
+extern const NrRequest nrpy_no_metadata;
+
+static inline bool nrpy_has_metadata(const nrpy_request_view *view) {
+    return view->meta != &nrpy_no_metadata;
+}
 
 typedef struct nrpy_call {
     nrpy_item item;
@@ -28,17 +33,14 @@ typedef struct nrpy_call {
     nrpy_exchange *exchange; /* a reference, or NULL: a plain unary call */
     int64_t began_ns;        /* when the host called: exact where the call is timed, else to some milliseconds */
     unsigned weight;         /* nrpy_sample_weight */
+    NrRequest meta;          /* what `request` shows, unless the host passed none */
     nrpy_request_view request;
     unsigned char bytes[];
 } nrpy_call;
 
 /* A view of what the host passed, without a copy. */
 static inline nrpy_request_view nrpy_view_request(const NrRequest *req, NrBytes payload) {
-    nrpy_request_view view = {.body = payload, .has_metadata = req != NULL};
-    if (req != NULL) {
-        view.meta = *req;
-    }
-    return view;
+    return (nrpy_request_view){.meta = req != NULL ? req : &nrpy_no_metadata, .body = payload};
 }
 
 /* Copies all that `view` shows. NULL without memory. The views have been checked. */

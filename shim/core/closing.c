@@ -2,11 +2,11 @@
  * The end of an instance: every accepted call gets its terminal reply, then nothing touches the host any more.
  */
 #include "clock.h"
-#include "dispatch.h"
 #include "exchange.h"
 #include "forked.h"
 #include "instance.h"
 #include "monitor.h"
+#include "queued.h"
 #include "reply.h"
 #include "runtime.h"
 #include "streams.h"

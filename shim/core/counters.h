@@ -14,7 +14,7 @@ enum { NRPY_LATENCY_BUCKETS = 40 };
 
 /* Every call is timed up to SAMPLE_ALL of them, and then each SAMPLE_STEP-th for SAMPLE_STEP: a look at the clock is a
  * sixth of a synchronous call. */
-enum { NRPY_SAMPLE_ALL = 64, NRPY_SAMPLE_STEP = 16 };
+enum { NRPY_SAMPLE_ALL = 64, NRPY_SAMPLE_STEP = 64 };
 
 typedef struct nrpy_counters {
     _Alignas(64) _Atomic uint64_t calls; /* handlers begun; GIL */

@@ -20,8 +20,8 @@ static int add_entry(nrpy_entries *entries, PyObject *item) {
     if (text == NULL) {
         return -1;
     }
-    uint64_t hash = nrpy_hash_name((const uint8_t *)text, (uint32_t)length);
-    uint32_t at = (uint32_t)hash & entries->mask;
+    nrpy_name_key key = nrpy_key_of((const uint8_t *)text, (uint32_t)length);
+    uint32_t at = nrpy_key_place(&key) & entries->mask;
     while (entries->slots[at].name != NULL) {
         at = (at + 1) & entries->mask;
     }
@@ -44,16 +44,17 @@ static int add_entry(nrpy_entries *entries, PyObject *item) {
         .max_pending = max_pending,
         .max_buffered = (size_t)max_buffered,
     };
+    bool stays_open = (flags & STAYS_OPEN) != 0 || timeout_ns != 0 || max_pending != 0;
     entries->slots[at] = (nrpy_entry){
-        .hash = hash,
+        .head = key.head,
+        .tail = key.tail,
+        .length = key.length,
         .name = copy,
-        .length = (uint32_t)length,
-        .flags = flags,
+        .flags = flags | (stays_open ? NRPY_EXCHANGE : 0),
         .name_object = Py_NewRef(name),
         .handler = Py_NewRef(handler),
         .limits = limits,
         .counters = counters,
-        .needs_exchange = (flags & STAYS_OPEN) != 0 || timeout_ns != 0 || max_pending != 0,
     };
     entries->count++;
     entries->all_flags |= flags;
@@ -70,11 +71,12 @@ int nrpy_entries_fill(nrpy_entries *entries, PyObject *list) {
     while ((Py_ssize_t)size < 2 * (count + 1)) {
         size *= 2;
     }
-    entries->slots = calloc(size, sizeof *entries->slots);
+    entries->slots = aligned_alloc(_Alignof(nrpy_entry), size * sizeof *entries->slots);
     if (entries->slots == NULL) {
         PyErr_NoMemory();
         return -1;
     }
+    memset(entries->slots, 0, size * sizeof *entries->slots);
     entries->mask = size - 1;
     for (Py_ssize_t i = 0; i < count; i++) {
         if (add_entry(entries, PyList_GET_ITEM(list, i)) != 0) {

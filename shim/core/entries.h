@@ -8,19 +8,21 @@
 
 #include "abi/nylon_ring_v1.h"
 #include "counters.h"
+#include "views.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 
 /* The SDK names the same bits (nylon_ring_py/_core.pyi). */
 enum {
-    NRPY_SYNC = 1,      /* runs on the host's thread */
-    NRPY_RAW = 2,       /* the handler takes the payload, not a Request */
-    NRPY_GENERATOR = 4, /* frames are what it yields */
-    NRPY_STREAM = 8,    /* stays open when the handler returns */
-    NRPY_CALLBACK = 16, /* the handler takes a Callback as its second argument */
-    NRPY_ASYNC = 32,    /* calling the handler gives a coroutine, which runs on an event loop */
-    NRPY_DUPLEX = 64,   /* the handler takes a Stream; without NRPY_ASYNC it has a thread of its own */
+    NRPY_SYNC = 1,           /* runs on the host's thread */
+    NRPY_RAW = 2,            /* the handler takes the payload, not a Request */
+    NRPY_GENERATOR = 4,      /* frames are what it yields */
+    NRPY_STREAM = 8,         /* stays open when the handler returns */
+    NRPY_CALLBACK = 16,      /* the handler takes a Callback as its second argument */
+    NRPY_ASYNC = 32,         /* calling the handler gives a coroutine, which runs on an event loop */
+    NRPY_DUPLEX = 64,        /* the handler takes a Stream; without NRPY_ASYNC it has a thread of its own */
+    NRPY_EXCHANGE = 1 << 16, /* the core's own: calls stay open beyond the handler, or are answered from elsewhere */
 };
 
 /* What an author set about an entry; 0: no limit. */
@@ -32,18 +34,27 @@ typedef struct nrpy_limits {
     size_t max_buffered;      /* frames of a stream that the host leaves waiting before their producer waits too */
 } nrpy_limits;
 
+/* What a name is told by: all of it up to 16 bytes, and what it begins and ends with where it is longer. */
+typedef struct nrpy_name_key {
+    uint64_t head;
+    uint64_t tail;
+    uint32_t length;
+} nrpy_name_key;
+
 /* On a cache line of its own: all that a call's way in reads. */
 typedef struct nrpy_entry {
-    uint64_t hash;
-    char *name; /* UTF-8, owned; NULL: a free slot */
+    _Alignas(64) uint64_t head; /* its name's key */
+    uint64_t tail;
     uint32_t length;
     uint32_t flags;
-    PyObject *name_object;
     PyObject *handler; /* cleared when the instance is unloaded */
-    nrpy_limits *limits;
+    PyObject *name_object;
     nrpy_counters *counters;
-    bool needs_exchange; /* its calls stay open beyond the handler, or are answered from elsewhere */
+    nrpy_limits *limits;
+    char *name; /* UTF-8, owned; NULL: a free slot */
 } nrpy_entry;
+
+static_assert(sizeof(nrpy_entry) == 64, "an entry has a cache line");
 
 typedef struct nrpy_entries {
     nrpy_entry *slots; /* open addressing; a slot without name is free */
@@ -65,32 +76,33 @@ static inline bool nrpy_entry_is_stream(const nrpy_entry *entry) {
     return (entry->flags & (NRPY_GENERATOR | NRPY_STREAM | NRPY_DUPLEX)) != 0;
 }
 
-static inline uint64_t nrpy_hash_name(const uint8_t *name, uint32_t length) {
-    uint64_t head = 0;
-    uint64_t tail = 0;
+/* `length` bytes are readable, and it is not 0. */
+static inline nrpy_name_key nrpy_key_of(const uint8_t *name, uint32_t length) {
     if (length >= 8) {
-        memcpy(&head, name, 8);
-        memcpy(&tail, name + length - 8, 8);
-    } else {
-        for (uint32_t i = 0; i < length; i++) {
-            head = head << 8 | name[i];
-        }
+        return (nrpy_name_key){nrpy_load8(name), nrpy_load8(name + length - 8), length};
     }
-    uint64_t hash = (head ^ length) * 0x9e3779b97f4a7c15u;
-    hash = (hash ^ tail ^ hash >> 32) * 0xd6e8feb86659fd93u;
-    return hash ^ hash >> 32;
+    if (length >= 4) {
+        return (nrpy_name_key){nrpy_load4(name), nrpy_load4(name + length - 4), length};
+    }
+    return (nrpy_name_key){(uint64_t)name[0] << 8 | name[length / 2], name[length - 1], length};
 }
 
-/* The entry, or NULL: an unknown name, or bytes that are no name at all. `name.len` bytes must be readable. */
+/* Where the search for a name begins, before the mask: the top bits of a product are the mixed ones. */
+static inline uint32_t nrpy_key_place(const nrpy_name_key *key) {
+    return (uint32_t)(((key->head ^ key->tail << 7 ^ key->length) * 0x9e3779b97f4a7c15u) >> 40);
+}
+
+/* The entry, or NULL: an unknown name, or bytes that are no name at all. `name.len` bytes must be readable, and not 0. */
 static inline const nrpy_entry *nrpy_entries_find(const nrpy_entries *entries, NrStr name) {
-    uint64_t hash = nrpy_hash_name(name.ptr, name.len);
-    for (uint32_t i = (uint32_t)hash & entries->mask;; i = (i + 1) & entries->mask) {
+    nrpy_name_key key = nrpy_key_of(name.ptr, name.len);
+    for (uint32_t i = nrpy_key_place(&key) & entries->mask;; i = (i + 1) & entries->mask) {
         const nrpy_entry *entry = &entries->slots[i];
+        if (entry->head == key.head && entry->tail == key.tail && entry->length == key.length &&
+            (key.length <= 16 || memcmp(entry->name, name.ptr, key.length) == 0)) {
+            return entry;
+        }
         if (entry->name == NULL) {
             return NULL;
-        }
-        if (entry->hash == hash && entry->length == name.len && memcmp(entry->name, name.ptr, name.len) == 0) {
-            return entry;
         }
     }
 }

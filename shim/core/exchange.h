@@ -139,10 +139,6 @@ bool nrpy_exchange_send(nrpy_exchange *exchange, NrStatus status, const void *by
  * whether this was its end. */
 bool nrpy_exchange_end(nrpy_exchange *exchange, const char *text, uint64_t length);
 
-/* Keeps the reply of a plain unary call that the host has no room for, until it has. */
-void nrpy_exchange_hold_reply(nrpy_instance *instance, uint64_t sid, NrStatus status, const void *bytes,
-                              uint64_t length);
-
 /* Whether frames wait for a thread that is sending one. */
 static inline bool nrpy_exchange_is_held_up(nrpy_exchange *exchange) {
     enum { HELD_UP = NRPY_TURN_BUSY | NRPY_TURN_MORE };

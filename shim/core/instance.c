@@ -1,7 +1,6 @@
 #include "instance.h"
 
 #include "clock.h"
-#include "dispatch.h"
 #include "exchange.h"
 #include "forked.h"
 #include "instance_object.h"

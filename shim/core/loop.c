@@ -1,7 +1,6 @@
 #include "loop.h"
 
 #include "clock.h"
-#include "dispatch.h"
 #include "forked.h"
 #include "instance.h"
 #include "loop_watch.h"

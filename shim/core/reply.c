@@ -10,9 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Shorter replies are copied sooner than handed over and taken back: docs/adr/0011. */
-enum { OWNED_MIN = 8 * 1024 };
-
 /* ---- the host's side ---- */
 
 bool nrpy_visit_begin(nrpy_visit *visit, nrpy_instance *instance) {
@@ -39,21 +36,9 @@ void nrpy_visit_end(nrpy_visit *visit) {
     atomic_fetch_sub(&visit->instance->visitors, 1);
 }
 
-void nrpy_host_answer(nrpy_instance *instance, uint64_t sid, NrStatus status, const void *bytes, uint64_t length) {
-    nrpy_state_drop(&instance->state, sid);
-    NrBytes payload = {.ptr = bytes, .len = length};
-    if (nrpy_host_deliver(&instance->host, sid, status, payload) == NRPY_HELD_BACK) {
-        nrpy_exchange_hold_reply(instance, sid, status, bytes, length);
-    }
-}
-
-/* Only what nobody can change may be left with the host: a bytes object, or a str. */
-static bool can_be_kept(const nrpy_instance *instance, const nrpy_reply *reply) {
-    return reply->length >= OWNED_MIN && reply->owner != NULL && instance->host.v2.send_result_owned != NULL;
-}
-
-void nrpy_host_answer_reply(nrpy_instance *instance, uint64_t sid, nrpy_reply *reply) {
-    if (!can_be_kept(instance, reply)) {
+void nrpy_host_answer_long(nrpy_instance *instance, uint64_t sid, nrpy_reply *reply) {
+    /* Only what nobody can change may be left with the host: a bytes object, or a str. */
+    if (reply->owner == NULL || instance->host.v2.send_result_owned == NULL) {
         nrpy_host_answer(instance, sid, reply->status, reply->bytes, reply->length);
         return;
     }
@@ -330,15 +315,12 @@ static void from_exception(nrpy_reply *reply, const nrpy_source *source) {
 }
 
 void nrpy_reply_make(nrpy_reply *reply, const nrpy_source *source, PyObject *result) {
+    if (nrpy_reply_take_bytes(reply, result)) {
+        return;
+    }
     reply->status = NR_OK;
     reply->owner = NULL;
     reply->view.obj = NULL;
-    if (result != NULL && PyBytes_CheckExact(result)) {
-        reply->bytes = PyBytes_AS_STRING(result);
-        reply->length = (uint64_t)PyBytes_GET_SIZE(result);
-        reply->owner = result;
-        return;
-    }
     if (result != NULL) {
         int taken = take_value(reply, result);
         if (taken == 0) {

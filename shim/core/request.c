@@ -7,8 +7,10 @@ typedef struct {
     PyObject_HEAD
     const nrpy_request_view *view; /* of the block, or of the host's memory while the host waits, or of nothing */
     nrpy_call *block;              /* owned, or NULL */
-    PyObject *instance;            /* owned: the _core.Instance; NULL: made by the author, or after the unload */
-    PyObject *entry;               /* owned */
+    nrpy_instance *lender;         /* while the host waits: whose the next three are; else NULL */
+    const nrpy_entry *lent_entry;
+    PyObject *instance; /* owned: the _core.Instance; NULL: lent, made by the author, or after the unload */
+    PyObject *entry;    /* owned; NULL: lent */
     uint64_t sid;
     bool lost;      /* there was no memory to copy what the author kept */
     bool travelled; /* a copy, of a pickle most often: there is no host to keep its state */
@@ -22,69 +24,95 @@ static request *spares[SPARE_MAX];
 static int spare_count;
 
 /* What the author made has its values in the fields. */
-static const nrpy_request_view nothing, nothing_with_metadata = {.has_metadata = true};
+static const NrRequest empty_metadata;
+static const nrpy_request_view nothing = {.meta = &nrpy_no_metadata}, nothing_with_metadata = {.meta = &empty_metadata};
 
 static request *new_request(void) {
-    if (spare_count > 0) {
+    if (__builtin_expect(spare_count > 0, 1)) {
         request *self = spares[--spare_count];
-        PyObject_Init((PyObject *)self, &nrpy_request_type);
+        _Py_NewReference((PyObject *)self);
         return self;
     }
     request *self = PyObject_New(request, &nrpy_request_type);
     if (self != NULL) {
-        self->method = self->path = self->query = self->body = NULL;
+        self->instance = self->entry = self->method = self->path = self->query = self->body = NULL;
         self->headers_raw = self->headers = self->args = self->state = NULL;
-    }
-    return self;
-}
-
-static request *make(nrpy_instance *instance, const nrpy_entry *entry, uint64_t sid, const nrpy_request_view *view,
-                     nrpy_call *block) {
-    /* A stream's request may be made after the unload, which has cleared both objects. */
-    PyObject *name = entry->name_object != NULL ? Py_NewRef(entry->name_object)
-                                                : PyUnicode_DecodeUTF8(entry->name, (Py_ssize_t)entry->length, NULL);
-    request *self = name != NULL ? new_request() : NULL;
-    if (self == NULL) {
-        Py_XDECREF(name);
-    } else {
-        self->view = view;
-        self->block = block;
-        self->instance = Py_XNewRef(instance->object);
-        self->entry = name;
-        self->sid = sid;
+        self->block = NULL;
+        self->lender = NULL;
         self->lost = self->travelled = false;
     }
     return self;
 }
 
+/* Makes its own what it was lent, for which it must be there. Returns 0, or -1 raising. */
+static int own_names(request *self, nrpy_instance *instance, const nrpy_entry *entry) {
+    /* A stream's request may be made after the unload, which has cleared both objects. */
+    self->entry = entry->name_object != NULL ? Py_NewRef(entry->name_object)
+                                             : PyUnicode_DecodeUTF8(entry->name, (Py_ssize_t)entry->length, NULL);
+    self->instance = Py_XNewRef(instance->object);
+    self->lender = NULL;
+    return self->entry != NULL ? 0 : -1;
+}
+
 PyObject *nrpy_request_over_call(nrpy_call *call) {
-    return (PyObject *)make(call->instance, call->entry, call->sid, &call->request, call);
+    request *self = new_request();
+    if (self == NULL) {
+        return NULL;
+    }
+    self->sid = call->sid;
+    if (own_names(self, call->instance, call->entry) != 0) {
+        Py_DECREF(self);
+        return NULL;
+    }
+    self->view = &call->request;
+    self->block = call;
+    return (PyObject *)self;
 }
 
 PyObject *nrpy_request_over_host(nrpy_instance *instance, const nrpy_entry *entry, uint64_t sid,
                                  const nrpy_request_view *view) {
-    return (PyObject *)make(instance, entry, sid, view, NULL);
+    request *self = new_request();
+    if (self != NULL) {
+        self->sid = sid;
+        self->view = view;
+        self->lender = instance;
+        self->lent_entry = entry;
+    }
+    return (PyObject *)self;
+}
+
+/* The author has kept it beyond its call. */
+static void keep(request *self) {
+    self->block = nrpy_call_new(NULL, NULL, self->sid, self->view);
+    if (self->block != NULL) {
+        self->view = &self->block->request;
+    } else {
+        self->lost = true;
+        self->view = &nothing;
+    }
+    if (self->lender != NULL && own_names(self, self->lender, self->lent_entry) != 0) {
+        PyErr_Clear();
+        self->lost = true;
+    }
 }
 
 void nrpy_request_return(PyObject *object) {
-    if (Py_REFCNT(object) > 1) {
-        request *self = (request *)object;
-        self->block = nrpy_call_new(NULL, NULL, self->sid, self->view);
-        if (self->block != NULL) {
-            self->view = &self->block->request;
-        } else {
-            self->lost = true;
-            self->view = &nothing;
-        }
+    if (__builtin_expect(Py_REFCNT(object) > 1, 0)) {
+        keep((request *)object);
     }
     Py_DECREF(object);
+}
+
+static bool has_fields_but_body(const request *self) {
+    return ((uintptr_t)self->method | (uintptr_t)self->path | (uintptr_t)self->query | (uintptr_t)self->headers_raw |
+            (uintptr_t)self->headers | (uintptr_t)self->args | (uintptr_t)self->state | (uintptr_t)self->entry |
+            (uintptr_t)self->instance) != 0;
 }
 
 static void drop_fields(request *self) {
     Py_CLEAR(self->method);
     Py_CLEAR(self->path);
     Py_CLEAR(self->query);
-    Py_CLEAR(self->body);
     Py_CLEAR(self->headers_raw);
     Py_CLEAR(self->headers);
     Py_CLEAR(self->args);
@@ -95,11 +123,16 @@ static void drop_fields(request *self) {
 
 static void request_dealloc(PyObject *object) {
     request *self = (request *)object;
-    drop_fields(self);
+    Py_CLEAR(self->body);
+    if (has_fields_but_body(self)) {
+        drop_fields(self);
+    }
     if (self->block != NULL) {
         nrpy_call_free(self->block);
         self->block = NULL;
     }
+    self->lender = NULL;
+    self->lost = self->travelled = false;
     if (spare_count < SPARE_MAX) {
         spares[spare_count++] = self;
     } else {
@@ -135,17 +168,17 @@ static PyObject *text_field(request *self, PyObject **field, NrStr text) {
 
 static PyObject *get_method(PyObject *self, void *closure) {
     (void)closure;
-    return text_field((request *)self, &((request *)self)->method, ((request *)self)->view->meta.method);
+    return text_field((request *)self, &((request *)self)->method, ((request *)self)->view->meta->method);
 }
 
 static PyObject *get_path(PyObject *self, void *closure) {
     (void)closure;
-    return text_field((request *)self, &((request *)self)->path, ((request *)self)->view->meta.path);
+    return text_field((request *)self, &((request *)self)->path, ((request *)self)->view->meta->path);
 }
 
 static PyObject *get_query(PyObject *self, void *closure) {
     (void)closure;
-    return text_field((request *)self, &((request *)self)->query, ((request *)self)->view->meta.query);
+    return text_field((request *)self, &((request *)self)->query, ((request *)self)->view->meta->query);
 }
 
 static PyObject *get_body(PyObject *object, void *closure) {
@@ -176,10 +209,10 @@ static PyObject *get_headers_raw(PyObject *object, void *closure) {
         if (check_kept(self) != 0) {
             return NULL;
         }
-        Py_ssize_t count = (Py_ssize_t)self->view->meta.headers_len;
+        Py_ssize_t count = (Py_ssize_t)self->view->meta->headers_len;
         PyObject *list = PyList_New(count);
         for (Py_ssize_t i = 0; list != NULL && i < count; i++) {
-            PyObject *pair = header_pair(&self->view->meta.headers[i]);
+            PyObject *pair = header_pair(&self->view->meta->headers[i]);
             if (pair == NULL) {
                 Py_CLEAR(list);
             } else {
@@ -238,12 +271,32 @@ static PyObject *request_msgpack(PyObject *object, PyObject *ignored) {
     return decode_body(object, "decode_msgpack");
 }
 
+static PyObject *get_entry(PyObject *object, void *closure) {
+    (void)closure;
+    request *self = (request *)object;
+    if (self->lender != NULL && own_names(self, self->lender, self->lent_entry) != 0) {
+        return NULL;
+    }
+    if (self->entry == NULL) {
+        check_kept(self);
+        return NULL;
+    }
+    return Py_NewRef(self->entry);
+}
+
 static PyObject *get_state(PyObject *object, void *closure) {
     (void)closure;
     request *self = (request *)object;
-    if (self->travelled) {
-        return nrpy_call_helper("refuse_state", self->entry);
+    PyObject *entry = get_entry(object, NULL); /* which owns its instance from then on */
+    if (entry == NULL) {
+        return NULL;
     }
+    if (self->travelled) {
+        PyObject *refused = nrpy_call_helper("refuse_state", entry);
+        Py_DECREF(entry);
+        return refused;
+    }
+    Py_DECREF(entry);
     if (self->state == NULL) {
         PyObject *made = nrpy_make_state(self->instance != NULL ? self->instance : Py_None, self->sid);
         if (made == NULL || self->state != NULL) {
@@ -255,11 +308,6 @@ static PyObject *get_state(PyObject *object, void *closure) {
     return Py_XNewRef(self->state);
 }
 
-static PyObject *get_entry(PyObject *self, void *closure) {
-    (void)closure;
-    return Py_NewRef(((request *)self)->entry);
-}
-
 static PyObject *get_sid(PyObject *self, void *closure) {
     (void)closure;
     return PyLong_FromUnsignedLongLong(((request *)self)->sid);
@@ -267,21 +315,23 @@ static PyObject *get_sid(PyObject *self, void *closure) {
 
 static PyObject *get_has_metadata(PyObject *self, void *closure) {
     (void)closure;
-    return PyBool_FromLong(((request *)self)->view->has_metadata);
+    return PyBool_FromLong(nrpy_has_metadata(((request *)self)->view));
 }
 
 static PyObject *request_repr(PyObject *object) {
     request *self = (request *)object;
     PyObject *method = get_method(object, NULL);
     PyObject *path = get_path(object, NULL);
+    PyObject *entry = get_entry(object, NULL);
     PyObject *text = NULL;
-    if (method != NULL && path != NULL) {
+    if (method != NULL && path != NULL && entry != NULL) {
         text = PyUnicode_FromFormat(
-            "<Request entry=%R sid=%llu method=%R path=%R body=%zd bytes>", self->entry, (unsigned long long)self->sid,
+            "<Request entry=%R sid=%llu method=%R path=%R body=%zd bytes>", entry, (unsigned long long)self->sid,
             method, path, self->body != NULL ? PyBytes_GET_SIZE(self->body) : (Py_ssize_t)self->view->body.len);
     }
     Py_XDECREF(method);
     Py_XDECREF(path);
+    Py_XDECREF(entry);
     return text;
 }
 
@@ -315,9 +365,6 @@ static PyObject *request_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
         return NULL;
     }
     self->view = has_metadata != 0 ? &nothing_with_metadata : &nothing;
-    self->block = NULL;
-    self->instance = NULL;
-    self->lost = self->travelled = false;
     self->sid = sid;
     self->entry = entry != NULL ? Py_NewRef(entry) : PyUnicode_FromString("");
     self->method = method != NULL ? Py_NewRef(method) : PyUnicode_FromString("");

@@ -2,11 +2,12 @@
 
 #include "callback.h"
 #include "clock.h"
-#include "dispatch.h"
 #include "forked.h"
+#include "handler.h"
 #include "inbox.h"
 #include "loop_watch.h"
 #include "module.h"
+#include "queued.h"
 #include "request.h"
 #include "stream_object.h"
 #include "streams.h"

@@ -1,11 +1,11 @@
 #include "stream_object.h"
 
 #include "callback.h"
-#include "dispatch.h"
 #include "forked.h"
 #include "inbox.h"
 #include "instance.h"
 #include "module.h"
+#include "queued.h"
 #include "reply.h"
 #include "runner.h"
 #include "stream_internal.h"

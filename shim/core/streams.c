@@ -2,6 +2,7 @@
 
 #include "dispatch.h"
 #include "forked.h"
+#include "handler.h"
 #include "host.h"
 #include "inbox.h"
 #include "views.h"

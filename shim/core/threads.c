@@ -98,19 +98,26 @@ void nrpy_fence_all_threads(void) {
 
 /* ---- the thread's beginning ---- */
 
+/* What Python may use of the thread's stack; the host has the rest. */
+static size_t python_share(const nrpy_thread *thread) {
+    size_t size = thread->stack_size < LARGE_STACK ? thread->stack_size : LARGE_STACK;
+    return size - size / 4;
+}
+
 static void find_stack(nrpy_thread *thread) {
     pthread_attr_t attributes;
     void *low = NULL;
     size_t size = 0;
-    thread->stack_low = 0;
-    thread->stack_high = 0;
+    thread->stack_size = 0;
     if (pthread_getattr_np(pthread_self(), &attributes) == 0) {
         if (pthread_attr_getstack(&attributes, &low, &size) == 0) {
-            thread->stack_low = (uintptr_t)low;
-            thread->stack_high = (uintptr_t)low + size;
+            thread->stack_size = size;
         }
         pthread_attr_destroy(&attributes);
     }
+    uintptr_t share = python_share(thread);
+    thread->python_low = (uintptr_t)low + share;
+    thread->python_size = thread->stack_size >= PYTHON_STACK ? thread->stack_size - share : 0;
 }
 
 nrpy_thread *nrpy_thread_reserve(void) {
@@ -182,24 +189,15 @@ nrpy_thread *nrpy_thread_first(void) {
     return atomic_load(&all_threads);
 }
 
-/* What Python may use of the thread's stack; the host has the rest. */
-static uintptr_t python_share(const nrpy_thread *thread) {
-    uintptr_t size = thread->stack_high - thread->stack_low;
-    size = size < LARGE_STACK ? size : LARGE_STACK;
-    return size - size / 4;
-}
-
-bool nrpy_has_python_stack(nrpy_thread *thread) {
-    if (thread->stack_high == 0) {
+bool nrpy_look_for_python_stack(nrpy_thread *thread) {
+    if (thread->stack_size == 0) {
         find_stack(thread); /* there was no memory, or no descriptor, to find it with */
     }
-    uintptr_t here = (uintptr_t)__builtin_frame_address(0);
-    return here >= thread->stack_low + python_share(thread) && here < thread->stack_high &&
-           thread->stack_high - thread->stack_low >= PYTHON_STACK;
+    return (uintptr_t)__builtin_frame_address(0) - thread->python_low < thread->python_size;
 }
 
 static void fit_recursion_limit(PyThreadState *state, const nrpy_thread *thread) {
-    if (thread->stack_high - thread->stack_low >= LARGE_STACK || python_share(thread) < LEAF_STACK) {
+    if (thread->stack_size >= LARGE_STACK || python_share(thread) < LEAF_STACK) {
         return;
     }
     int limit = (int)((python_share(thread) - LEAF_STACK) / RECURSION_UNIT);
@@ -233,37 +231,11 @@ bool nrpy_is_attached(const nrpy_thread *thread) {
 #endif
 }
 
-void nrpy_context_reset(PyThreadState *state) {
-    if (state->context != NULL) {
-        Py_CLEAR(state->context);
-        state->context_ver++; /* ContextVar keeps its last value per version */
-    }
-}
-
-PyObject *nrpy_context_take(PyThreadState *state) {
-    PyObject *context = state->context;
-    if (context != NULL) {
-        state->context = NULL;
-        state->context_ver++;
-    }
-    return context;
-}
-
-void nrpy_context_put(PyThreadState *state, PyObject *context) {
-    nrpy_context_reset(state);
-    state->context = context;
-    state->context_ver++;
-}
-
-static void open_context(nrpy_attachment *attachment, PyThreadState *state) {
-    attachment->outer_context = nrpy_context_take(state);
-}
-
-bool nrpy_attach(nrpy_attachment *attachment, nrpy_thread *thread) {
-    attachment->thread = thread;
-    attachment->was_attached = nrpy_is_attached(thread);
-    if (attachment->was_attached) {
-        open_context(attachment, PyThreadState_Get());
+bool nrpy_attach_slowly(nrpy_attachment *attachment, nrpy_thread *thread) {
+    if (nrpy_is_attached(thread)) {
+        attachment->was_attached = true;
+        attachment->state = PyThreadState_Get();
+        attachment->outer_context = nrpy_context_take(attachment->state);
         return true;
     }
     if (!nrpy_is_alive()) {
@@ -283,22 +255,8 @@ bool nrpy_attach(nrpy_attachment *attachment, nrpy_thread *thread) {
         }
     }
     PyEval_RestoreThread(state);
-    Py_CLEAR(thread->leftover);
-    nrpy_owned_drop_plain();
-    open_context(attachment, state);
+    nrpy_open_attachment(attachment, thread, state);
     return true;
-}
-
-void nrpy_detach(nrpy_attachment *attachment) {
-    PyThreadState *state = PyThreadState_Get();
-    nrpy_context_reset(state);
-    if (attachment->outer_context != NULL) {
-        state->context = attachment->outer_context;
-        state->context_ver++;
-    }
-    if (!attachment->was_attached) {
-        PyEval_SaveThread();
-    }
 }
 
 void nrpy_drop_later(nrpy_thread *thread, PyObject *object, uint64_t size) {

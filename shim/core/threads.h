@@ -11,6 +11,8 @@
 
 #include "blocks.h"
 #include "core_table.h"
+#include "owned.h"
+#include "runtime.h"
 
 #include <signal.h>
 #include <stdatomic.h>
@@ -58,17 +60,18 @@ typedef struct nrpy_thread {
     bool runs_loop;                   /* it is an event loop's; the thread's own */
     unsigned submits;                 /* calls it has put into queues; the thread's own */
     struct nrpy_owned *owned_in_send; /* bytes the host was just given, until it gives them back; the thread's own */
-    uintptr_t stack_low;              /* set once by the thread */
-    uintptr_t stack_high;
-    _Atomic bool waits_for_gil;    /* a worker with work in sight; read by the monitor */
-    nrpy_block_home blocks;        /* the thread's own, but for what comes back */
-    struct nrpy_thread *next;      /* the list of all, only ever added to */
-    struct nrpy_thread *next_free; /* guarded by the list's lock */
+    uintptr_t python_low;             /* where its stack is Python's, down to which address: set once by the thread */
+    uintptr_t python_size;            /* from there upwards; 0: the stack is too small, or was not found yet */
+    size_t stack_size;                /* 0: not found yet */
+    _Atomic bool waits_for_gil;       /* a worker with work in sight; read by the monitor */
+    nrpy_block_home blocks;           /* the thread's own, but for what comes back */
+    struct nrpy_thread *next;         /* the list of all, only ever added to */
+    struct nrpy_thread *next_free;    /* guarded by the list's lock */
 } nrpy_thread;
 
 /* How a thread came by the GIL, and what it must give back. */
 typedef struct nrpy_attachment {
-    nrpy_thread *thread;
+    PyThreadState *state;
     PyObject *outer_context; /* owned */
     bool was_attached;
 } nrpy_attachment;
@@ -126,28 +129,81 @@ static inline bool nrpy_may_wait_long(const nrpy_thread *thread) {
     return nrpy_may_wait(thread) && !thread->runs_loop;
 }
 
+/* The same where the answer is not known to be yes. */
+bool nrpy_look_for_python_stack(nrpy_thread *thread);
+
 /* Whether this thread's stack, here, is one of its own (no fiber) and large enough for Python. */
-bool nrpy_has_python_stack(nrpy_thread *thread);
+static inline bool nrpy_has_python_stack(nrpy_thread *thread) {
+    uintptr_t here = (uintptr_t)__builtin_frame_address(0);
+    return __builtin_expect(here - thread->python_low < thread->python_size, 1) || nrpy_look_for_python_stack(thread);
+}
 
 /* Whether this thread holds the GIL. */
 bool nrpy_is_attached(const nrpy_thread *thread);
+
+/* Forgets the context of the call that has just ended, so that the next one starts with an empty one. Needs the GIL. */
+static inline void nrpy_context_reset(PyThreadState *state) {
+    if (__builtin_expect(state->context != NULL, 0)) {
+        Py_CLEAR(state->context);
+        state->context_ver++; /* ContextVar keeps its last value per version */
+    }
+}
+
+/* Takes the context that the running call has made, or NULL where it made none; and gives it back to go on with. Takes
+ * `context`. Need the GIL. */
+static inline PyObject *nrpy_context_take(PyThreadState *state) {
+    PyObject *context = state->context;
+    if (__builtin_expect(context != NULL, 0)) {
+        state->context = NULL;
+        state->context_ver++;
+    }
+    return context;
+}
+
+static inline void nrpy_context_put(PyThreadState *state, PyObject *context) {
+    nrpy_context_reset(state);
+    state->context = context;
+    state->context_ver++;
+}
+
+/* nrpy_attach where the thread has no state of ours yet, or somebody holds the GIL. */
+bool nrpy_attach_slowly(nrpy_attachment *attachment, nrpy_thread *thread);
+
+/* The thread has just got the GIL, with a state of ours. */
+static inline void nrpy_open_attachment(nrpy_attachment *attachment, nrpy_thread *thread, PyThreadState *state) {
+    attachment->state = state;
+    attachment->was_attached = false;
+    Py_CLEAR(thread->leftover);
+    nrpy_owned_drop_plain();
+    attachment->outer_context = nrpy_context_take(state);
+}
 
 /*
  * Takes the GIL unless this thread has it, and opens a fresh, empty context for contextvars. Returns false where there
  * is no memory or the process is ending; then nothing is held.
  */
-bool nrpy_attach(nrpy_attachment *attachment, nrpy_thread *thread);
+static inline bool nrpy_attach(nrpy_attachment *attachment, nrpy_thread *thread) {
+    PyThreadState *state = thread->state;
+    if (__builtin_expect(state == NULL || nrpy_current_state() != NULL || !nrpy_is_alive(), 0)) {
+        return nrpy_attach_slowly(attachment, thread);
+    }
+    PyEval_RestoreThread(state);
+    nrpy_open_attachment(attachment, thread, state);
+    return true;
+}
 
 /* Closes the context and goes back to how it was before nrpy_attach. */
-void nrpy_detach(nrpy_attachment *attachment);
-
-/* Forgets the context of the call that has just ended, so that the next one starts with an empty one. Needs the GIL. */
-void nrpy_context_reset(PyThreadState *state);
-
-/* Takes the context that the running call has made, or NULL where it made none; and gives it back to go on with. Takes
- * `context`. Need the GIL. */
-PyObject *nrpy_context_take(PyThreadState *state);
-void nrpy_context_put(PyThreadState *state, PyObject *context);
+static inline void nrpy_detach(nrpy_attachment *attachment) {
+    PyThreadState *state = attachment->state;
+    nrpy_context_reset(state);
+    if (__builtin_expect(attachment->outer_context != NULL, 0)) {
+        state->context = attachment->outer_context;
+        state->context_ver++;
+    }
+    if (__builtin_expect(!attachment->was_attached, 1)) {
+        PyEval_SaveThread();
+    }
+}
 
 /*
  * Makes every store that another thread has done before its next look at shared memory visible here, and ours to it. The

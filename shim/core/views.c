@@ -51,7 +51,7 @@ bool nrpy_is_valid_request(const NrRequest *req) {
     }
     for (uint32_t i = 0; i < req->headers_len; i++) {
         const NrHeader *header = &req->headers[i];
-        if (!nrpy_is_text(header->key) || !nrpy_can_hold(header->value.ptr, header->value.len)) {
+        if (!nrpy_is_text(header->key) || !nrpy_can_hold_text(header->value)) {
             return false;
         }
     }

@@ -15,6 +15,11 @@ static inline bool nrpy_can_hold(const void *ptr, uint64_t length) {
     return length == 0 || (ptr != NULL && length <= PTRDIFF_MAX && (uintptr_t)ptr <= UINTPTR_MAX - length);
 }
 
+/* The same of fewer than 2**32 bytes: a null pointer less one is past every end. */
+static inline bool nrpy_can_hold_text(NrStr text) {
+    return (uintptr_t)text.ptr - 1 < UINTPTR_MAX - text.len || text.len == 0;
+}
+
 /* The whole check; most text is ASCII and does not need it. */
 bool nrpy_is_utf8(const uint8_t *text, size_t length);
 
@@ -34,10 +39,10 @@ static inline uint32_t nrpy_load4(const uint8_t *at) {
 static inline bool nrpy_is_ascii(const uint8_t *text, size_t length) {
     uint64_t bits = 0;
     if (length >= 8) {
-        for (size_t at = 0; at + 8 < length; at += 8) {
+        bits = nrpy_load8(text) | nrpy_load8(text + length - 8);
+        for (size_t at = 8; at + 8 < length; at += 8) {
             bits |= nrpy_load8(text + at);
         }
-        bits |= nrpy_load8(text + length - 8);
     } else if (length >= 4) {
         bits = nrpy_load4(text) | nrpy_load4(text + length - 4);
     } else if (length > 0) {
@@ -48,7 +53,8 @@ static inline bool nrpy_is_ascii(const uint8_t *text, size_t length) {
 
 /* Text a host passed: a possible view, and UTF-8. */
 static inline bool nrpy_is_text(NrStr text) {
-    return nrpy_can_hold(text.ptr, text.len) && (nrpy_is_ascii(text.ptr, text.len) || nrpy_is_utf8(text.ptr, text.len));
+    return nrpy_can_hold_text(text) &&
+           (__builtin_expect(nrpy_is_ascii(text.ptr, text.len), 1) || nrpy_is_utf8(text.ptr, text.len));
 }
 
 /* Everything in `req` that must hold before a byte of it is used. `req` is not NULL. */

@@ -1,12 +1,12 @@
 #include "workers.h"
 
 #include "clock.h"
-#include "dispatch.h"
 #include "forked.h"
 #include "instance.h"
 #include "monitor.h"
 #include "owned.h"
 #include "pause.h"
+#include "queued.h"
 #include "runtime.h"
 #include "threads.h"
 

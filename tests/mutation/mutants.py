@@ -42,9 +42,9 @@ MUTANTS = (
     ),
     Mutant(
         "a-synchronous-call-passes-a-closed-gate",
-        "shim/core/dispatch.c",
-        "    if (!nrpy_is_open(instance)) {\n        bool unanswered = claim_running(thread);",
-        "    if (false) {\n        bool unanswered = claim_running(thread);",
+        "shim/core/direct.c",
+        "    if (__builtin_expect(!nrpy_is_open(instance), 0)) {\n        return leave_closed(",
+        "    if (false) {\n        return leave_closed(",
         ("integration/test_shutdown.py::test_a_storm_meets_shutdown", "integration/test_async_unload.py"),
     ),
     Mutant(
@@ -90,7 +90,7 @@ MUTANTS = (
     Mutant(
         "headers-are-not-looked-at",
         "shim/core/views.c",
-        "        if (!nrpy_is_text(header->key) || !nrpy_can_hold(header->value.ptr, header->value.len)) {",
+        "        if (!nrpy_is_text(header->key) || !nrpy_can_hold_text(header->value)) {",
         "        if (header == NULL) {",
         ("integration/test_bad_input.py", "fuzz/test_corpus.py"),
     ),
@@ -104,8 +104,8 @@ MUTANTS = (
     Mutant(
         "the-last-byte-of-a-text-is-not-looked-at",
         "shim/core/views.h",
-        "bits |= nrpy_load8(text + length - 8);",
-        "bits |= nrpy_load8(text + length - 9);",
+        "bits = nrpy_load8(text) | nrpy_load8(text + length - 8);",
+        "bits = nrpy_load8(text) | nrpy_load8(text + length - 9);",
         ("integration/test_bad_input.py", "fuzz/test_corpus.py"),
     ),
     Mutant(
@@ -118,18 +118,18 @@ MUTANTS = (
     # ---- one reply, and only one ----
     Mutant(
         "each-reply-twice",
-        "shim/core/dispatch.c",
-        "        nrpy_host_answer_reply(instance, sid, reply);\n    }\n    end_running(thread);",
+        "shim/core/running.h",
+        "        nrpy_host_answer_reply(instance, sid, reply);\n    }\n    nrpy_running_end(thread);",
         "        nrpy_host_answer_reply(instance, sid, reply);\n"
         "        nrpy_host_answer(instance, sid, reply->status, reply->bytes, reply->length);\n    }\n"
-        "    end_running(thread);",
+        "    nrpy_running_end(thread);",
         ("integration/test_hello.py",),
     ),
     Mutant(
         "a-call-that-was-answered-is-answered-again",
-        "shim/core/dispatch.c",
-        "    if (!claim_running(thread)) {\n        if (reply->length",
-        "    if (!claim_running(thread) && instance == NULL) {\n        if (reply->length",
+        "shim/core/running.h",
+        "    if (!nrpy_running_claim(thread)) {\n        if (reply->length",
+        "    if (!nrpy_running_claim(thread) && instance == NULL) {\n        if (reply->length",
         ("integration/test_answers.py",),
     ),
     Mutant(
@@ -223,7 +223,7 @@ MUTANTS = (
     ),
     Mutant(
         "state-stays-when-its-call-has-ended",
-        "shim/core/reply.c",
+        "shim/core/reply.h",
         "    nrpy_state_drop(&instance->state, sid);\n    NrBytes payload",
         "    NrBytes payload",
         ("integration/test_state.py",),
@@ -309,7 +309,7 @@ MUTANTS = (
     ),
     Mutant(
         "one-more-than-max-pending",
-        "shim/core/dispatch.c",
+        "shim/core/admission.c",
         "atomic_fetch_add(&entry->counters->pending, 1) >= limit) {",
         "atomic_fetch_add(&entry->counters->pending, 1) > limit) {",
         ("integration/test_limits.py::test_what_is_over_an_entry_s_limit_is_refused",),
@@ -392,21 +392,21 @@ MUTANTS = (
     # ---- references and memory ----
     Mutant(
         "a-handler-is-never-let-go",
-        "shim/core/dispatch.c",
+        "shim/core/handler.h",
         "    nrpy_author_returned(result);\n    Py_DECREF(handler);",
         "    nrpy_author_returned(result);",
         ("integration/test_unload.py::test_many_loads_in_one_process", "integration/test_async_unload.py"),
     ),
     Mutant(
         "an-argument-is-never-let-go",
-        "shim/core/dispatch.c",
-        "    Py_XDECREF(argument);\n    count_end(entry, &reply, began_ns, weight);",
-        "    count_end(entry, &reply, began_ns, weight);",
+        "shim/core/queued.c",
+        "    Py_XDECREF(argument);\n    nrpy_running_count(entry, reply.status, began_ns, weight);",
+        "    nrpy_running_count(entry, reply.status, began_ns, weight);",
         ("integration/test_large.py::test_memory_goes_back", "integration/test_mixed_load.py"),
     ),
     Mutant(
         "a-reply-is-never-let-go",
-        "shim/core/dispatch.c",
+        "shim/core/queued.c",
         "    nrpy_worker_reattach(thread, state);\n    nrpy_reply_clear(&reply);",
         "    nrpy_worker_reattach(thread, state);",
         ("integration/test_large.py::test_memory_goes_back", "integration/test_mixed_load.py"),
@@ -414,8 +414,8 @@ MUTANTS = (
     Mutant(
         "a-kept-request-lies-in-the-host-s-memory",
         "shim/core/request.c",
-        "    if (Py_REFCNT(object) > 1) {",
-        "    if (Py_REFCNT(object) > 1000) {",
+        "    if (__builtin_expect(Py_REFCNT(object) > 1, 0)) {",
+        "    if (__builtin_expect(Py_REFCNT(object) > 1000, 0)) {",
         ("integration/test_handlers.py::test_a_request_kept_after_its_call",),
     ),
     Mutant(
@@ -488,8 +488,8 @@ MUTANTS = (
     Mutant(
         "python-runs-on-any-stack",
         "shim/core/threads.c",
-        "           thread->stack_high - thread->stack_low >= PYTHON_STACK;",
-        "           thread->stack_high - thread->stack_low >= 1;",
+        "thread->stack_size >= PYTHON_STACK ?",
+        "thread->stack_size >= 1 ?",
         ("integration/test_threads.py", "integration/test_stacks.py"),
     ),
     Mutant(

@@ -1,0 +1,204 @@
+#include "direct.h"
+
+#include "admission.h"
+#include "dispatch.h"
+#include "handler.h"
+#include "request.h"
+#include "running.h"
+
+#include <stdlib.h>
+
+/* Out of the way of the calls that are usual. */
+#define COLD __attribute__((cold, noinline))
+
+static PyObject *argument_over_host(nrpy_instance *instance, const nrpy_entry *entry, uint64_t sid,
+                                    const nrpy_request_view *view) {
+    if ((entry->flags & NRPY_RAW) != 0) {
+        return PyBytes_FromStringAndSize((const char *)view->body.ptr, (Py_ssize_t)view->body.len);
+    }
+    return nrpy_request_over_host(instance, entry, sid, view);
+}
+
+static void end_argument(const nrpy_entry *entry, PyObject *argument) {
+    if (argument == NULL) {
+        return;
+    }
+    if ((entry->flags & NRPY_RAW) != 0) {
+        Py_DECREF(argument);
+    } else {
+        nrpy_request_return(argument);
+    }
+}
+
+/* A synchronous call whose reply cannot live in the thread's slot: its handler takes a callback, or the slot is in use
+ * by the call below on this stack. */
+static COLD NrStatus run_with_exchange(nrpy_thread *thread, nrpy_instance *instance, const nrpy_entry *entry,
+                                       uint64_t sid, const nrpy_request_view *view) {
+    NrStatus status;
+    nrpy_exchange *exchange = nrpy_admit(instance, entry, sid, NULL, &status);
+    if (exchange == NULL) {
+        return status;
+    }
+    nrpy_attachment attachment;
+    if (!nrpy_attach(&attachment, thread)) {
+        status = nrpy_exchange_abandon(exchange) ? NR_ERR : NR_OK;
+        nrpy_exchange_release(exchange);
+        return status;
+    }
+    if (!nrpy_is_open(instance)) {
+        status = nrpy_exchange_abandon(exchange) ? nrpy_refusal(instance) : NR_OK;
+    } else {
+        nrpy_host_frame frame = {.outer = thread->frames, .instance = instance, .sid = sid, .has_call = true};
+        thread->frames = &frame;
+        atomic_fetch_add(&instance->host_calls, 1);
+        nrpy_handler_begins(exchange);
+        nrpy_exchange *outer = nrpy_at_work_for(thread, exchange);
+        PyObject *argument = argument_over_host(instance, entry, sid, view);
+        Py_XINCREF(argument);
+        nrpy_run_handler(exchange, argument, true);
+        end_argument(entry, argument);
+        (void)nrpy_at_work_for(thread, outer);
+        nrpy_handler_ended(exchange);
+        atomic_fetch_sub(&instance->host_calls, 1);
+        thread->frames = frame.outer;
+    }
+    nrpy_detach(&attachment);
+    nrpy_exchange_release(exchange);
+    return status;
+}
+
+/* This thread's stack is too small for Python: a worker runs the handler, and this thread waits and sends. */
+static COLD NrStatus run_by_worker(nrpy_thread *thread, nrpy_instance *instance, const nrpy_entry *entry, uint64_t sid,
+                                   const nrpy_request_view *view) {
+    NrStatus status;
+    nrpy_waiter waiter = {.reply = NULL};
+    nrpy_call *call = nrpy_call_new(instance, entry, sid, view);
+    if (call == NULL) {
+        return NR_ERR;
+    }
+    sem_init(&waiter.answered, 0, 0);
+    /* From here on, so that close waits for the reply this thread sends; close answers for a handler that does not end. */
+    nrpy_visit visit;
+    if (!nrpy_visit_begin(&visit, instance)) {
+        nrpy_call_free(call);
+        sem_destroy(&waiter.answered);
+        return NR_ERR;
+    }
+    nrpy_exchange *exchange = nrpy_admit(instance, entry, sid, &waiter, &status);
+    if (exchange == NULL) {
+        nrpy_call_free(call);
+        goto done;
+    }
+    call->exchange = exchange;
+    if (nrpy_lane_push(&instance->workers, &call->item, false) != NRPY_PUSHED) {
+        bool unanswered = nrpy_exchange_abandon(exchange);
+        nrpy_exchange_release(exchange);
+        nrpy_call_free(call);
+        if (unanswered) {
+            status = NR_ERR;
+            goto done;
+        }
+    }
+    PyThreadState *state = nrpy_is_attached(thread) ? PyEval_SaveThread() : NULL;
+    while (sem_wait(&waiter.answered) != 0) {
+    }
+    if (waiter.reply != NULL) {
+        nrpy_host_answer(instance, sid, waiter.reply->status, waiter.reply->bytes, waiter.reply->length);
+    } else {
+        static const char text[] = "no memory to keep the reply";
+        nrpy_host_answer(instance, sid, NR_ERR, text, sizeof text - 1);
+    }
+    free(waiter.reply);
+    if (state != NULL) {
+        nrpy_back_from_host(state);
+    }
+done:
+    nrpy_visit_end(&visit);
+    sem_destroy(&waiter.answered);
+    return status;
+}
+
+/* What the handler makes of its argument, as a reply. Borrows `argument`; NULL: an exception is set. */
+static inline void make_reply(nrpy_reply *reply, nrpy_instance *instance, const nrpy_entry *entry, uint64_t sid,
+                              PyObject *argument) {
+    PyObject *result = argument != NULL ? nrpy_call_handler(entry->handler, argument, NULL) : NULL;
+    if (!nrpy_reply_take_bytes(reply, result)) {
+        nrpy_source source = nrpy_source_of(instance, entry, sid);
+        nrpy_reply_make(reply, &source, result);
+    }
+}
+
+/* Drops what the sent reply held, from a thread that has given the GIL back. */
+static inline void drop_reply(nrpy_thread *thread, nrpy_reply *reply) {
+    if (__builtin_expect(reply->view.obj != NULL, 0)) {
+        nrpy_attachment attachment;
+        if (nrpy_attach(&attachment, thread)) {
+            nrpy_reply_clear(reply);
+            nrpy_detach(&attachment);
+        }
+    } else if (reply->owner != NULL) {
+        nrpy_drop_later(thread, reply->owner, reply->length);
+    }
+}
+
+static COLD NrStatus leave_closed(nrpy_thread *thread, nrpy_instance *instance, nrpy_attachment *attachment) {
+    bool unanswered = nrpy_running_claim(thread);
+    nrpy_running_end(thread);
+    nrpy_detach(attachment);
+    return unanswered ? nrpy_refusal(instance) : NR_OK; /* close may have answered what it saw running */
+}
+
+NrStatus nrpy_run_directly(nrpy_instance *instance, const nrpy_entry *entry, uint64_t sid,
+                           const nrpy_request_view *view) {
+    nrpy_thread *thread = nrpy_thread_self();
+    if (__builtin_expect(thread == NULL, 0)) {
+        return NR_ERR;
+    }
+    if (__builtin_expect(!nrpy_has_python_stack(thread), 0)) {
+        return run_by_worker(thread, instance, entry, sid, view);
+    }
+    if ((entry->flags & NRPY_CALLBACK) != 0 || !nrpy_running_is_free(thread)) {
+        return run_with_exchange(thread, instance, entry, sid, view);
+    }
+    nrpy_attachment attachment;
+    if (__builtin_expect(!nrpy_attach(&attachment, thread), 0)) {
+        return NR_ERR;
+    }
+    /* First show the call, then look at the gate: close shuts the gate, fences all threads, and then looks at the slots. */
+    nrpy_running_begin(thread, instance, entry, sid);
+    atomic_signal_fence(memory_order_seq_cst);
+    if (__builtin_expect(!nrpy_is_open(instance), 0)) {
+        return leave_closed(thread, instance, &attachment);
+    }
+    nrpy_host_frame frame = {.outer = thread->frames, .instance = instance, .sid = sid, .has_call = true};
+    thread->frames = &frame;
+    unsigned weight = nrpy_sample_weight(nrpy_count_with_gil(&entry->counters->calls));
+    int64_t began_ns = __builtin_expect(weight != 0, 0) ? nrpy_time_ns(CLOCK_MONOTONIC) : 0;
+    nrpy_exchange *outer = nrpy_at_work_for(thread, NULL); /* a task's below on this stack */
+    nrpy_reply reply;
+    if ((entry->flags & NRPY_RAW) != 0) {
+        PyObject *payload = PyBytes_FromStringAndSize((const char *)view->body.ptr, (Py_ssize_t)view->body.len);
+        make_reply(&reply, instance, entry, sid, payload);
+        Py_XDECREF(payload);
+    } else {
+        PyObject *request = nrpy_request_over_host(instance, entry, sid, view);
+        make_reply(&reply, instance, entry, sid, request);
+        if (request != NULL) {
+            nrpy_request_return(request);
+        }
+    }
+    (void)nrpy_at_work_for(thread, outer);
+    nrpy_running_count(entry, reply.status, began_ns, weight);
+    thread->frames = frame.outer;
+    bool was_attached = attachment.was_attached;
+    nrpy_detach(&attachment);
+    PyThreadState *state = __builtin_expect(was_attached, 0) ? PyEval_SaveThread() : NULL;
+    nrpy_running_send(thread, instance, sid, &reply);
+    if (__builtin_expect(state != NULL, 0)) {
+        nrpy_back_from_host(state);
+        nrpy_reply_clear(&reply);
+    } else {
+        drop_reply(thread, &reply);
+    }
+    return NR_OK;
+}
