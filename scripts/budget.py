@@ -68,8 +68,7 @@ class Run:
 
 HANDLE_V1, HANDLE_V2 = Way(("nrpy_v1_handle",)), Way(("handle_000",))
 DRAIN = Way(("drain",), CALLS + WARMUP)
-# From a handler's result to the return of send_result, with the GIL given up and taken back.
-REPLY = Way(("nrpy_reply_make", "send_running*", "PyEval_SaveThread", "PyEval_RestoreThread"), CALLS + WARMUP)
+REPLY = Way(("send_reply",), CALLS + WARMUP)
 FRAME = Way(("drain",), 3 * FRAMES)
 LOOP = Way(("feed_drain",), CALLS + WARMUP)
 

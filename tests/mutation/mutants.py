@@ -407,7 +407,7 @@ MUTANTS = (
     Mutant(
         "a-reply-is-never-let-go",
         "shim/core/queued.c",
-        "    nrpy_worker_reattach(thread, state);\n    nrpy_reply_clear(&reply);",
+        "    nrpy_worker_reattach(thread, state);\n    nrpy_reply_clear(reply);",
         "    nrpy_worker_reattach(thread, state);",
         ("integration/test_large.py::test_memory_goes_back", "integration/test_mixed_load.py"),
     ),

@@ -211,7 +211,7 @@ def _nested(depth: int) -> object:
     [
         (b"[1]", "is a list, not an object"),
         (b"{", "cannot be read as JSON"),
-        (b'{"a": "\xff"}', "is no JSON"),
+        (b'{"a": "\xff"}', "cannot be read as JSON"),
         (b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "cannot be read as JSON: RecursionError"),
         (json.dumps({"a": _nested(40)}).encode(), "nested more than 32 deep"),
         (json.dumps({"a": "x" * 65_537}).encode(), "a text of 65537 characters"),
