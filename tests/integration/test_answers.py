@@ -54,7 +54,22 @@ def refused(req, callback):
             except (ValueError, OverflowError) as error:
                 errors.append(type(error).__name__)
     callback(str(len(errors)))
+
+@plugin.handle_sync("made_up")
+def made_up(req):
+    number = int(req.body)
+    class MadeUp(Response):
+        status = property(lambda self: number, lambda self, given: None)
+    return MadeUp(b"data")
 """
+
+
+def test_a_status_that_no_response_takes(build_once: BuildPlugin, start_host: StartHost) -> None:
+    host = start_host()
+    assert host.load(build_once(STATUSES, "statuses")) == Status.OK
+    for number in (-1, 5, 6, 7):
+        reply = host.call("made_up", body=b"%d" % number).reply
+        assert (reply.status, reply.text.partition(": ")[0]) == (Status.ERR, "ValueError")
 
 
 def test_every_status_that_can_be_sent(build_once: BuildPlugin, start_host: StartHost) -> None:

@@ -208,6 +208,7 @@ def test_a_host_thread_in_a_handler_that_ends_after_the_unload(start_host: Start
         assert b"the plugin's file stays mapped for it" in host.stderr()
     assert host.join_call(job).reply.status == Status.ERR
     host.unload()
+    assert str(hasty) in Path(f"/proc/{host.pid}/maps").read_text()
     assert host.load(hasty) == Status.OK
     assert host.call("echo", body=b"next").reply.data == b"next"
 

@@ -51,6 +51,10 @@ def show_log(req): return repr(log)
 
 # ---- contexts ----
 
+opened = threading.Event()
+plugin.handle("hold")(lambda req: opened.wait() and b"held")
+plugin.handle_sync("open")(lambda req: opened.set())
+
 def note(name):
     before = var.get()
     var.set(name)
@@ -231,6 +235,12 @@ def test_a_fresh_context_per_call(host: NrHost, place: str) -> None:
             more: dict[str, Any] = {"kind": "stream"} if entry == "ctx_feed" else {}
             assert host.call(entry, on=place, **more).data == expected
     assert host.call("log").reply.text == repr(["more"] * 3)
+
+
+def test_a_fresh_context_for_each_of_what_a_worker_finds_waiting(host: NrHost) -> None:
+    sids = [host.submit(entry).sid for entry in ("hold", "ctx", "ctx", "ctx")]
+    host.call("open")
+    assert [host.wait(sid).reply.data for sid in sids] == [b"held"] + [b"unset pooled"] * 3
 
 
 def test_a_fresh_context_per_frame_of_input(host: NrHost) -> None:

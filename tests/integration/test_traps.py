@@ -274,6 +274,16 @@ FAULTS = {getattr(signal, f"SIG{name}") for name in ("SEGV", "BUS", "FPE", "ILL"
 
 
 @contextlib.contextmanager
+def at_default(number: int) -> Iterator[None]:
+    """A host that is started meanwhile has it at its default, whatever the shell says."""
+    before = signal.signal(number, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
+
+
+@contextlib.contextmanager
 def blocked(number: signal.Signals) -> Iterator[None]:
     """What is started meanwhile inherits that this signal is blocked."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {number})
@@ -295,7 +305,7 @@ def masks(host: NrHost, line: str = "SigBlk") -> dict[int, set[int]]:
 
 
 def test_our_threads_take_no_signal_and_the_host_s_keep_theirs(start_host: StartHost, probe: Path) -> None:
-    with blocked(signal.SIGUSR1):
+    with blocked(signal.SIGUSR1), at_default(signal.SIGINT):
         host = start_host()
     host.load(probe, get_only=True, on="pool:1")
     deadline = time.monotonic() + 20

@@ -168,7 +168,7 @@ MUTANTS = (
         "shim/core/reply.c",
         "        if (number >= NR_OK && number <= NR_STREAM_END) {",
         "        if (number >= NR_OK && number <= NR_BACKPRESSURE) {",
-        ("integration/test_answers.py", "integration/test_handlers.py", "unit/test_status.py"),
+        ("integration/test_answers.py::test_a_status_that_no_response_takes",),
     ),
     # ---- streams ----
     Mutant(
@@ -462,7 +462,7 @@ MUTANTS = (
         "shim/core/workers.c",
         "        nrpy_context_reset(thread->state);",
         "        (void)thread;",
-        ("integration/test_threads.py::test_a_fresh_context_per_call",),
+        ("integration/test_threads.py::test_a_fresh_context_for_each_of_what_a_worker_finds_waiting",),
     ),
     Mutant(
         "our-threads-take-the-host-s-signals",
@@ -476,7 +476,7 @@ MUTANTS = (
         "shim/core/runtime.c",
         "    if (is_default) {\n        (void)sigaction(SIGINT, &before, NULL);\n    }",
         "    (void)is_default;",
-        ("integration/test_traps.py",),
+        ("integration/test_traps.py::test_our_threads_take_no_signal_and_the_host_s_keep_theirs",),
     ),
     Mutant(
         "recursion-is-made-for-a-full-stack",
