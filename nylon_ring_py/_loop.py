@@ -62,8 +62,10 @@ class Loops:
             loop.remove_reader(feed.fileno())
             self._end(loop)
         finally:
-            asyncio.set_event_loop(None)
-            loop.close()
+            try:
+                loop.close()  # first: its descriptors are more than the thread's memory of it
+            finally:
+                asyncio.set_event_loop(None)
 
     def limit(self, until: float, stands_still: bool) -> None:
         """The plugin is being shut down: what `run` is given from here on has to end by then.
