@@ -50,7 +50,9 @@ def test_each_request_of_a_call(bench: Bench, entry: str) -> None:
         sweep(host, injector, entry, 1 if EVERY == 1 else 3)
 
 
-@pytest.mark.skipif(sys.version_info >= (3, 12), reason="3.12.1 and 3.13.0 crash by themselves where a def has no memory")
+@pytest.mark.skipif(
+    sys.version_info >= (3, 12), reason="3.12.1 and 3.13.0 crash by themselves where a def has no memory"
+)
 def test_requests_of_a_load(bench: Bench) -> None:
     """Imports, hooks, loops, a shutdown: refused or done, and nothing stays."""
     injector = bench.injector()
