@@ -40,6 +40,8 @@ def bind(
         return positional(function, shape, argument, subject)
     asks = options.codec is not None or not all(is_plain(parameter.annotation) for parameter in shape.parameters)
     payload = find_payload(shape, options, subject) if asks else None
+    if payload is not None and options.borrow:
+        subject.refuse(f"borrow=True does not fit {payload.parameter.name}, which is made of the body")
     if payload is None and options.codec is None:
         return positional(function, shape, argument, subject)
 

@@ -1,8 +1,8 @@
 """The C extension: requests, callbacks and loaded plugins. It dispatches calls to handlers and carries replies out."""
 
 from asyncio import AbstractEventLoop
-from collections.abc import Awaitable, Iterable
-from typing import Any, Final, Self, final
+from collections.abc import Awaitable, Iterable, Iterator
+from typing import Any, Final, Self, SupportsIndex, final, overload
 
 from nylon_ring_py.request import Args, Headers
 from nylon_ring_py.response import Payload, Response
@@ -22,6 +22,8 @@ ASYNC: Final = 32
 """Calling the handler gives a coroutine, which runs on an event loop."""
 DUPLEX: Final = 64
 """The handler takes a `Stream`; without `ASYNC` it has a thread of its own."""
+BORROW: Final = 128
+"""The payload is a `Body` over the host's memory."""
 
 def clock() -> float:
     """The time in seconds that deadlines are kept by: that of `time.monotonic`, unless a test moves it by hand."""
@@ -35,6 +37,29 @@ def fork_exec(*args: object) -> int:
 
 def handler_left() -> None:
     """End this process if it is a child of fork that was made in the handler which has just been left."""
+
+@final
+class Body:
+    """The payload of an entry with ``borrow=True``, where it lies in the host's memory.
+
+    Returned as it is from the handler, it is never copied. A buffer of it (``memoryview``, a library that takes
+    bytes-like objects), a comparison and every method of bytes copies it, once; its length, an item and a slice do not.
+    What of it is kept when the call ends is copied then. Type checkers may take it for bytes, which it is not at run
+    time: ``bytes(body)`` is.
+    """
+
+    def __len__(self) -> int: ...
+    @overload
+    def __getitem__(self, key: SupportsIndex, /) -> int: ...
+    @overload
+    def __getitem__(self, key: slice, /) -> bytes: ...
+    def __iter__(self) -> Iterator[int]: ...
+    def __bytes__(self) -> bytes: ...
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __getattr__(self, name: str, /) -> Any:
+        """What bytes have under that name."""
 
 @final
 class Request:

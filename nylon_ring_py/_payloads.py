@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import GenericAlias, UnionType
 
-from nylon_ring_py._core import Request
+from nylon_ring_py._core import Body, Request
 from nylon_ring_py._signature import is_callback
 
 TYPE_CHECKING = False
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from nylon_ring_py.entry import Options
 
 # Names that are often imported for type checkers only, and then mean nothing when a module runs.
-_PLAIN_NAMES = frozenset(("Any", "Callback", "Request", "bytes", "object"))
+_PLAIN_NAMES = frozenset(("Any", "Body", "Callback", "Request", "bytes", "object"))
 
 
 class Payload:
@@ -36,7 +36,7 @@ def is_plain(annotation: object) -> bool:
     """Whether an annotation asks for nothing special: there is none, or it names the request, the payload's bytes or
     any object. Cheap, for every handler is asked.
     """
-    if annotation is None or annotation is Request or annotation is bytes or annotation is object:
+    if annotation is None or annotation in (Request, bytes, object, Body):
         return True
     text = getattr(annotation, "__forward_arg__", annotation)
     return isinstance(text, str) and text.strip(" '\"").rpartition(".")[2] in _PLAIN_NAMES

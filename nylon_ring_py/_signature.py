@@ -6,7 +6,7 @@ import sys
 from types import FunctionType, UnionType
 
 from nylon_ring_py._core import Callback
-from nylon_ring_py.errors import NotSupportedYetError, RegistrationError
+from nylon_ring_py.errors import RegistrationError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,10 +29,6 @@ class Subject:
     def refuse(self, reason: str) -> NoReturn:
         """Raise RegistrationError with the reason."""
         raise RegistrationError(self._message(reason))
-
-    def postpone(self, feature: str, instead: str) -> NoReturn:
-        """Raise NotSupportedYetError, with what to do instead."""
-        raise NotSupportedYetError(self._message(f"{feature} comes in a later version; {instead}"))
 
     def name(self) -> str:
         """The function's name as its author wrote it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nylon_ring_py._binding import bind
-from nylon_ring_py._core import ASYNC, CALLBACK, DUPLEX, GENERATOR, RAW, STREAM, SYNC
+from nylon_ring_py._core import ASYNC, BORROW, CALLBACK, DUPLEX, GENERATOR, RAW, STREAM, SYNC
 from nylon_ring_py._signature import ASYNC_GENERATOR, COROUTINE, Shape, Subject, shape_of
 from nylon_ring_py._signature import GENERATOR as GENERATOR_FUNCTION
 from nylon_ring_py.settings import MAX_MAX_BUFFERED, MAX_MAX_PENDING, count, time_limit
@@ -121,7 +121,6 @@ def make_entry(name: str, function: Callable[..., Any], options: Options) -> Ent
 
     Raises:
         RegistrationError: it can never be served; the message has the function's place and the reason.
-        NotSupportedYetError: it will be served by a later version.
     """
     subject = Subject(f"entry {name!r}", function)
     check_name(name, subject)
@@ -142,6 +141,7 @@ def make_entry(name: str, function: Callable[..., Any], options: Options) -> Ent
         | (STREAM if options.stream else 0)
         | (DUPLEX if options.duplex else 0)
         | (CALLBACK if takes_callback else 0)
+        | (BORROW if options.borrow else 0)
     )
     return Entry(name, flags, call, function, options)
 
@@ -236,8 +236,8 @@ def _check_options(options: Options, kind: int, subject: Subject) -> None:
     for name in ("max_buffered", "idle_timeout_s", "close_timeout_s"):
         if not is_stream and getattr(options, name) is not None:
             subject.refuse(f"{name} is for streams, and this entry has one reply")
-    if options.borrow:
-        subject.postpone("borrow=True", "leave it out: request.body is a copy of its own")
+    if options.borrow and options.codec is not None:
+        subject.refuse("borrow=True does not fit a codec, which makes objects of its own of the body")
 
 
 def _check_values(options: Options) -> None:

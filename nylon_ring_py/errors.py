@@ -46,10 +46,6 @@ class RegistrationError(NylonRingError):
     """A handler or hook cannot be registered. Raised at import; the message has the function's file and line."""
 
 
-class NotSupportedYetError(RegistrationError, NotImplementedError):
-    """The declaration is right, but this version of nylon-ring cannot serve it yet."""
-
-
 class NotBoundError(NylonRingError, RuntimeError):
     """The plugin is not loaded by a host, so there is nobody to send to."""
 

@@ -224,7 +224,6 @@ class Plugin:
 
         Raises:
             RegistrationError: by the decorator, with the function's file and line and the reason.
-            NotSupportedYetError: by the decorator, for what a later version brings.
         """
         return self._registrar(
             entry,
@@ -264,7 +263,8 @@ class Plugin:
             timeout_s: cannot be kept here; raises.
             executor: does not fit here; raises.
             codec: as for `handle`.
-            borrow: comes in a later version.
+            borrow: the request's body is a `Body` over the host's memory instead of bytes: returned as it is, it is
+                never copied.
 
         Returns:
             The decorator. It raises as that of `handle`, and for generators and async def.

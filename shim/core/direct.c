@@ -1,6 +1,7 @@
 #include "direct.h"
 
 #include "admission.h"
+#include "body.h"
 #include "dispatch.h"
 #include "handler.h"
 #include "request.h"
@@ -11,12 +12,25 @@
 /* Out of the way of the calls that are usual. */
 #define COLD __attribute__((cold, noinline))
 
+static inline PyObject *payload_over_host(const nrpy_entry *entry, const nrpy_request_view *view) {
+    if ((entry->flags & NRPY_BORROW) != 0) {
+        return nrpy_body_over_host(view->body);
+    }
+    return PyBytes_FromStringAndSize((const char *)view->body.ptr, (Py_ssize_t)view->body.len);
+}
+
+static inline void return_payload(const nrpy_entry *entry, PyObject *payload) {
+    if ((entry->flags & NRPY_BORROW) != 0) {
+        nrpy_body_return(payload);
+    } else {
+        Py_DECREF(payload);
+    }
+}
+
 static PyObject *argument_over_host(nrpy_instance *instance, const nrpy_entry *entry, uint64_t sid,
                                     const nrpy_request_view *view) {
-    if ((entry->flags & NRPY_RAW) != 0) {
-        return PyBytes_FromStringAndSize((const char *)view->body.ptr, (Py_ssize_t)view->body.len);
-    }
-    return nrpy_request_over_host(instance, entry, sid, view);
+    return (entry->flags & NRPY_RAW) != 0 ? payload_over_host(entry, view)
+                                          : nrpy_request_over_host(instance, entry, sid, view);
 }
 
 static void end_argument(const nrpy_entry *entry, PyObject *argument) {
@@ -24,7 +38,7 @@ static void end_argument(const nrpy_entry *entry, PyObject *argument) {
         return;
     }
     if ((entry->flags & NRPY_RAW) != 0) {
-        Py_DECREF(argument);
+        return_payload(entry, argument);
     } else {
         nrpy_request_return(argument);
     }
@@ -118,11 +132,22 @@ done:
     return status;
 }
 
+/* The call's own body, sent back as it lies there: the host waits until this reply has left. Takes `result` where it
+ * returns true. */
+static bool take_own_body(nrpy_reply *reply, const nrpy_request_view *view, PyObject *result) {
+    if (result == NULL || !nrpy_body_lies_at(result, view->body.ptr)) {
+        return false;
+    }
+    *reply = (nrpy_reply){.status = NR_OK, .bytes = view->body.ptr, .length = view->body.len};
+    Py_DECREF(result);
+    return true;
+}
+
 /* What the handler makes of its argument, as a reply. Borrows `argument`; NULL: an exception is set. */
 static inline void make_reply(nrpy_reply *reply, nrpy_instance *instance, const nrpy_entry *entry, uint64_t sid,
-                              PyObject *argument) {
+                              const nrpy_request_view *view, PyObject *argument) {
     PyObject *result = argument != NULL ? nrpy_call_handler(entry->handler, argument, NULL) : NULL;
-    if (!nrpy_reply_take_bytes(reply, result)) {
+    if (!nrpy_reply_take_bytes(reply, result) && !take_own_body(reply, view, result)) {
         nrpy_source source = nrpy_source_of(instance, entry, sid);
         nrpy_reply_make(reply, &source, result);
     }
@@ -177,12 +202,14 @@ NrStatus nrpy_run_directly(nrpy_instance *instance, const nrpy_entry *entry, uin
     nrpy_exchange *outer = nrpy_at_work_for(thread, NULL); /* a task's below on this stack */
     nrpy_reply reply;
     if ((entry->flags & NRPY_RAW) != 0) {
-        PyObject *payload = PyBytes_FromStringAndSize((const char *)view->body.ptr, (Py_ssize_t)view->body.len);
-        make_reply(&reply, instance, entry, sid, payload);
-        Py_XDECREF(payload);
+        PyObject *payload = payload_over_host(entry, view);
+        make_reply(&reply, instance, entry, sid, view, payload);
+        if (payload != NULL) {
+            return_payload(entry, payload);
+        }
     } else {
         PyObject *request = nrpy_request_over_host(instance, entry, sid, view);
-        make_reply(&reply, instance, entry, sid, request);
+        make_reply(&reply, instance, entry, sid, view, request);
         if (request != NULL) {
             nrpy_request_return(request);
         }

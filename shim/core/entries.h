@@ -22,6 +22,7 @@ enum {
     NRPY_CALLBACK = 16,      /* the handler takes a Callback as its second argument */
     NRPY_ASYNC = 32,         /* calling the handler gives a coroutine, which runs on an event loop */
     NRPY_DUPLEX = 64,        /* the handler takes a Stream; without NRPY_ASYNC it has a thread of its own */
+    NRPY_BORROW = 128,       /* the payload is a Body over the host's memory */
     NRPY_EXCHANGE = 1 << 16, /* the core's own: calls stay open beyond the handler, or are answered from elsewhere */
 };
 

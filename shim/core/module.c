@@ -1,5 +1,6 @@
 #include "module.h"
 
+#include "body.h"
 #include "call_object.h"
 #include "callback.h"
 #include "children.h"
@@ -170,7 +171,7 @@ static PyMethodDef functions[] = {
 static int add_types(PyObject *module) {
     PyTypeObject *types[] = {&nrpy_request_type,   &nrpy_callback_type,    &nrpy_instance_type, &nrpy_call_type,
                              &nrpy_stream_type,    &nrpy_stream_wait_type, &nrpy_waiter_type,   &nrpy_runner_type,
-                             &nrpy_loop_feed_type, &nrpy_fake_host_type};
+                             &nrpy_loop_feed_type, &nrpy_fake_host_type,   &nrpy_body_type};
     for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
         if (PyModule_AddType(module, types[i]) != 0) {
             return -1;
@@ -193,7 +194,8 @@ static int fill_module(PyObject *module) {
         PyModule_AddIntConstant(module, "STREAM", NRPY_STREAM) != 0 ||
         PyModule_AddIntConstant(module, "CALLBACK", NRPY_CALLBACK) != 0 ||
         PyModule_AddIntConstant(module, "ASYNC", NRPY_ASYNC) != 0 ||
-        PyModule_AddIntConstant(module, "DUPLEX", NRPY_DUPLEX) != 0) {
+        PyModule_AddIntConstant(module, "DUPLEX", NRPY_DUPLEX) != 0 ||
+        PyModule_AddIntConstant(module, "BORROW", NRPY_BORROW) != 0) {
         return -1;
     }
     PyObject *image = PyLong_FromVoidPtr(&nrpy_core_table_);

@@ -1,5 +1,6 @@
 #include "reply.h"
 
+#include "body.h"
 #include "exchange.h"
 #include "forked.h"
 #include "host.h"
@@ -180,6 +181,15 @@ static int take_data(nrpy_reply *reply, PyObject *data) {
         }
         reply->length = (uint64_t)length;
         reply->owner = Py_NewRef(data);
+        return 1;
+    }
+    if (nrpy_is_body(data)) {
+        reply->owner = nrpy_body_bytes(data); /* whose call may end before this is sent */
+        if (reply->owner == NULL) {
+            return -1;
+        }
+        reply->bytes = PyBytes_AS_STRING(reply->owner);
+        reply->length = (uint64_t)PyBytes_GET_SIZE(reply->owner);
         return 1;
     }
     if (PyByteArray_Check(data) || PyMemoryView_Check(data)) {

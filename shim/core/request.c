@@ -1,5 +1,6 @@
 #include "request.h"
 
+#include "body.h"
 #include "instance.h"
 #include "module.h"
 
@@ -97,7 +98,12 @@ static void keep(request *self) {
 }
 
 void nrpy_request_return(PyObject *object) {
-    if (__builtin_expect(Py_REFCNT(object) > 1, 0)) {
+    PyObject *body = ((request *)object)->body;
+    bool is_kept = Py_REFCNT(object) > 1;
+    if (body != NULL && nrpy_is_body(body) && (is_kept || Py_REFCNT(body) > 1)) {
+        nrpy_body_keep(body);
+    }
+    if (__builtin_expect(is_kept, 0)) {
         keep((request *)object);
     }
     Py_DECREF(object);
@@ -188,9 +194,23 @@ static PyObject *get_body(PyObject *object, void *closure) {
         if (check_kept(self) != 0) {
             return NULL;
         }
-        self->body = PyBytes_FromStringAndSize((const char *)self->view->body.ptr, (Py_ssize_t)self->view->body.len);
+        bool borrows = self->lender != NULL && (self->lent_entry->flags & NRPY_BORROW) != 0;
+        self->body =
+            borrows ? nrpy_body_over_host(self->view->body)
+                    : PyBytes_FromStringAndSize((const char *)self->view->body.ptr, (Py_ssize_t)self->view->body.len);
     }
     return Py_XNewRef(self->body);
+}
+
+/* The body as bytes, whatever a handler gets. */
+static PyObject *get_bytes(PyObject *object, void *closure) {
+    PyObject *body = get_body(object, closure);
+    if (body != NULL && nrpy_is_body(body)) {
+        PyObject *bytes = nrpy_body_bytes(body);
+        Py_DECREF(body);
+        return bytes;
+    }
+    return body;
 }
 
 static PyObject *header_pair(const NrHeader *header) {
@@ -255,7 +275,7 @@ static PyObject *get_args(PyObject *object, void *closure) {
 }
 
 static PyObject *decode_body(PyObject *object, const char *helper) {
-    PyObject *body = get_body(object, NULL);
+    PyObject *body = get_bytes(object, NULL);
     PyObject *value = body != NULL ? nrpy_call_helper(helper, body) : NULL;
     Py_XDECREF(body);
     return value;
@@ -325,9 +345,9 @@ static PyObject *request_repr(PyObject *object) {
     PyObject *entry = get_entry(object, NULL);
     PyObject *text = NULL;
     if (method != NULL && path != NULL && entry != NULL) {
-        text = PyUnicode_FromFormat(
-            "<Request entry=%R sid=%llu method=%R path=%R body=%zd bytes>", entry, (unsigned long long)self->sid,
-            method, path, self->body != NULL ? PyBytes_GET_SIZE(self->body) : (Py_ssize_t)self->view->body.len);
+        text = PyUnicode_FromFormat("<Request entry=%R sid=%llu method=%R path=%R body=%zd bytes>", entry,
+                                    (unsigned long long)self->sid, method, path,
+                                    self->body != NULL ? PyObject_Size(self->body) : (Py_ssize_t)self->view->body.len);
     }
     Py_XDECREF(method);
     Py_XDECREF(path);
@@ -387,7 +407,7 @@ static PyObject *request_getnewargs_ex(PyObject *object, PyObject *ignored) {
     (void)ignored;
     static const char *const names[] = {"method", "path", "query", "headers", "body", "entry", "sid", "has_metadata"};
     static PyObject *(*const getters[])(PyObject *, void *) = {get_method, get_path,  get_query, get_headers_raw,
-                                                               get_body,   get_entry, get_sid,   get_has_metadata};
+                                                               get_bytes,  get_entry, get_sid,   get_has_metadata};
     PyObject *kwargs = PyDict_New();
     for (size_t i = 0; kwargs != NULL && i < sizeof names / sizeof names[0]; i++) {
         PyObject *value = getters[i](object, NULL);

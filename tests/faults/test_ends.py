@@ -108,7 +108,7 @@ def test_a_host_ends_with_everything_at_work(run_host: RunHost, ending: Path, ho
     expected = -signal.SIGABRT if how == "abort" else 40
     for work in ([*BUSY, "call:in_process"], ON_HOST_THREADS):
         ended = run_host(ending, "load", "call:print", "replies:1", *work, f"end:{how}:40")
-        assert ended.code == expected, ended
+        assert ended.code == expected, str(ended)
         assert "a line of the plugin's" in ended.lines
         assert "and one on stderr" in ended.stderr
         assert "on_shutdown" not in ended.lines
@@ -125,8 +125,8 @@ def test_a_main_thread_that_ends_by_pthread_exit(run_host: RunHost, ending: Path
     """The plugin serves on, and the process ends when it is told to."""
     steps = ["load", "leave_main", "call:print", "replies:1", "shutdown", "dlclose", "end:exit:42"]
     ended = run_host(ending, *steps)
-    assert ended.code == 42, ended
-    assert ended.lines[-3:] == ["on_shutdown", "shut down", "dlclose 0"], ended
+    assert ended.code == 42, str(ended)
+    assert ended.lines[-3:] == ["on_shutdown", "shut down", "dlclose 0"], str(ended)
 
 
 def takes_sigterm(task: Path) -> bool:

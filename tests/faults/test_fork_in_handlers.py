@@ -150,12 +150,12 @@ def test_a_child_of_a_handler(run_host: RunHost, forking: Path, way: str, codes:
     """The parent's call is answered once, by the parent, with the child's exit code."""
     steps = [step for number, kind in enumerate(KINDS, 1) for step in (f"call:{kind}_{way}", f"replies:{number}")]
     ended = run_host(forking, "load", *steps, "shutdown", "dlclose", "end:return:0")
-    assert ended.code == 0, ended
+    assert ended.code == 0, str(ended)
     assert [line for line in ended.lines if "sent" in line] == [
         f"sent {number} 0 child {code}" for number, code in enumerate(codes, 1)
-    ], ended
-    assert not any(line.startswith("child handle") for line in ended.lines), ended
-    assert (SAID in ended.stderr) == (way in ("returns", "fails", "answers")), ended
+    ], str(ended)
+    assert not any(line.startswith("child handle") for line in ended.lines), str(ended)
+    assert (SAID in ended.stderr) == (way in ("returns", "fails", "answers")), str(ended)
 
 
 @pytest.mark.parametrize(("entry", "code"), [("frames", 0), ("async_frames", 1), ("duplex", 1)])
@@ -165,7 +165,7 @@ def test_a_child_of_a_stream_s_handler(run_host: RunHost, forking: Path, entry: 
         "sent 1 0 before",
         f"sent 1 0 child {code}",
         "sent 1 4 ",
-    ], ended
+    ], str(ended)
 
 
 def test_a_child_that_awaits(run_host: RunHost, forking: Path) -> None:
@@ -175,7 +175,7 @@ def test_a_child_that_awaits(run_host: RunHost, forking: Path) -> None:
     assert [line for line in ended.lines if "sent" in line] == [
         "sent 1 0 child 0",
         *(f"sent {n} 0 child 9" for n in range(2, 6)),
-    ], ended
+    ], str(ended)
 
 
 @pytest.mark.parametrize("hook", ["import", "init", "shutdown"])
@@ -185,11 +185,11 @@ def test_a_child_of_a_hook(run_host: RunHost, forking: Path, hook: str) -> None:
     assert ended.code == 3
     lines = ["init 0", "handle 0", "sent 1 0 child 9", "shut down"]
     lines.insert(lines.index("shut down") if hook == "shutdown" else 0, f"{hook} child 0")
-    assert [line for line in ended.lines if line != f"{hook} from the child"] == lines, ended
+    assert [line for line in ended.lines if line != f"{hook} from the child"] == lines, str(ended)
 
 
 def test_multiprocessing_by_fork(run_host: RunHost, forking: Path) -> None:
     """Its children end by themselves."""
     ended = run_host(forking, "load", "call:process", "replies:1", "shutdown", "end:return:0")
-    assert "sent 1 0 from the child 0" in ended.lines, ended
+    assert "sent 1 0 from the child 0" in ended.lines, str(ended)
     assert SAID not in ended.stderr

@@ -106,9 +106,9 @@ def test_a_child_of_the_host_s(run_host: RunHost, busy: Path, how: str) -> None:
     """While workers compute, loops spin, timers are armed and threads wait for the GIL."""
     load = ["call:computes", "call:spins", "call:spins", "call:waits", "call:child", "call:pooled", "begun:5"]
     ended = run_host(busy, "load", *load, *[f"fork:{how}"] * 2, "call:echo_sync", "shutdown", "end:return:3")
-    assert ended.code == 3, ended
+    assert ended.code == 3, str(ended)
     lines = ended.lines[ended.lines.index("init 0") :]
-    assert told(lines) == [*CHILDREN[how], "exited 5"] * 2, ended
+    assert told(lines) == [*CHILDREN[how], "exited 5"] * 2, str(ended)
 
 
 # By whom each is answered: a worker, an event loop, a thread of the author's, of a stream's, of a pool's, the timer.
@@ -135,15 +135,15 @@ def test_a_child_made_inside_send_result(run_host: RunHost, busy: Path, how: str
     """On whatever thread of ours, or of the host's, that is."""
     entries = ["echo_sync", *OURS]
     ended = run_host(busy, "load", "call:spins", *forks(entries, how), "end:return:3")
-    assert ended.code == 3, ended
-    assert told(ended.lines) == [*CHILDREN[how], "exited 5"] * len(entries), ended
+    assert ended.code == 3, str(ended)
+    assert told(ended.lines) == [*CHILDREN[how], "exited 5"] * len(entries), str(ended)
 
 
 def test_a_child_that_comes_back_to_a_thread_of_ours(run_host: RunHost, busy: Path) -> None:
     """It has no host to go to, and must not work at what its parent works at."""
     ended = run_host(busy, "load", *forks(OURS, "return"), "call:echo_sync", "end:return:3")
-    assert ended.code == 3, ended
-    assert told(ended.lines) == ["exited 1"] * len(OURS), ended
+    assert ended.code == 3, str(ended)
+    assert told(ended.lines) == ["exited 1"] * len(OURS), str(ended)
     assert ended.stderr.count("a child of fork came back") == len(OURS)
 
 
@@ -156,6 +156,6 @@ def test_a_child_that_comes_back_to_the_host_s_thread(run_host: RunHost, busy: P
         "child handle 0",
         "child handle 1",
         "child shut down",
-    ], ended
+    ], str(ended)
     assert "exited 3" in ended.lines
     assert ended.lines[-1] == "shut down"

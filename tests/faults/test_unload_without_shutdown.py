@@ -76,25 +76,25 @@ def test_nothing_is_sent_after_it(run_host: RunHost, left: Path) -> None:
     """The plugin's own code ends in order, and its modules go; then the same file serves again."""
     steps = ["load", *BUSY, "dlclose", f"threads:{1 + CORE_THREADS}", "load", "begun:0", "shutdown", "dlclose"]
     ended = run_host(left, *steps, "end:return:3")
-    assert ended.code == 3, ended
+    assert ended.code == 3, str(ended)
     after = ended.lines[ended.lines.index("dlclose 0") + 1 :]
-    assert after[:3] == ["on_shutdown", "collected", "init 0"], ended
-    assert [line.split()[-1] for line in after[3:]] == ["0", "on_shutdown", "collected", "down", "0"], ended
+    assert after[:3] == ["on_shutdown", "collected", "init 0"], str(ended)
+    assert [line.split()[-1] for line in after[3:]] == ["0", "on_shutdown", "collected", "down", "0"], str(ended)
     assert ended.stderr.count("has let the plugin's file go without shutdown") == 1
 
 
 def test_nothing_stays(run_host: RunHost, left: Path) -> None:
     rounds = ["load", "call:coroutine", "begun:1", "dlclose"] * 20
     ended = run_host(left, *rounds, f"threads:{1 + CORE_THREADS}", "end:return:3")
-    assert ended.code == 3, ended
-    assert ended.lines.count("collected") == 20, ended
+    assert ended.code == 3, str(ended)
+    assert ended.lines.count("collected") == 20, str(ended)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("how", ["return", "_exit", "quick_exit"])
 def test_the_process_ends_at_once(run_host: RunHost, left: Path, how: str) -> None:
     ended = run_host(left, "load", *BUSY, "dlclose", f"end:{how}:4")
-    assert ended.code == 4, ended
+    assert ended.code == 4, str(ended)
 
 
 def test_after_a_shutdown_it_is_silent(run_host: RunHost, left: Path) -> None:
@@ -105,6 +105,6 @@ def test_after_a_shutdown_it_is_silent(run_host: RunHost, left: Path) -> None:
 def test_a_child_unmaps_it(run_host: RunHost, left: Path) -> None:
     """What the parent has is the parent's."""
     ended = run_host(left, "load", *BUSY, "fork:dlclose", "shutdown", "end:return:3")
-    assert ended.code == 3, ended
-    assert "exited 5" in ended.lines, ended
+    assert ended.code == 3, str(ended)
+    assert "exited 5" in ended.lines, str(ended)
     assert "without shutdown" not in ended.stderr

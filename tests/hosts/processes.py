@@ -14,7 +14,7 @@ class Ended:
         self.lines = done.stdout.splitlines()
         self.stderr = done.stderr
 
-    def __repr__(self) -> str:
+    def __str__(self) -> str:
         return "\n".join([f"ended with {self.code}", *self.lines, self.stderr])
 
 

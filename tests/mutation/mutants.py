@@ -414,9 +414,27 @@ MUTANTS = (
     Mutant(
         "a-kept-request-lies-in-the-host-s-memory",
         "shim/core/request.c",
+        "    bool is_kept = Py_REFCNT(object) > 1;",
+        "    bool is_kept = Py_REFCNT(object) > 1000;",
+        ("integration/test_handlers.py::test_a_request_kept_after_its_call",),
+    ),
+    Mutant(
+        "a-kept-body-lies-in-the-host-s-memory",
+        "shim/core/body.c",
         "    if (__builtin_expect(Py_REFCNT(object) > 1, 0)) {",
         "    if (__builtin_expect(Py_REFCNT(object) > 1000, 0)) {",
-        ("integration/test_handlers.py::test_a_request_kept_after_its_call",),
+        ("integration/test_borrow.py::test_what_is_kept_is_copied",),
+    ),
+    Mutant(
+        "another-call-s-body-is-sent-from-where-it-lay",
+        "shim/core/reply.c",
+        "        reply->owner = nrpy_body_bytes(data); /* whose call may end before this is sent */\n"
+        "        if (reply->owner == NULL) {",
+        "        reply->bytes = ((nrpy_body *)data)->view.ptr;\n"
+        "        reply->length = ((nrpy_body *)data)->view.len;\n"
+        "        return 1;\n"
+        "        if (reply->owner == NULL) {",
+        ("integration/test_borrow.py",),
     ),
     Mutant(
         "a-stream-goes-while-its-task-is-woken",

@@ -18,7 +18,7 @@ import pytest
 import nylon_ring_py
 from nylon_ring_py import Callback, Plugin, RegistrationError, Request, Response, Status, Stream, define_plugin
 from nylon_ring_py._core import ASYNC, CALLBACK, DUPLEX, GENERATOR, RAW, STREAM, SYNC
-from nylon_ring_py.errors import NotBoundError, NotSupportedYetError
+from nylon_ring_py.errors import NotBoundError
 
 if TYPE_CHECKING:
     from nylon_ring_py import Callback as OnlyForCheckers
@@ -344,6 +344,7 @@ REFUSED: list[tuple[str, dict[str, Any], Any, str]] = [
     ("handle_raw", {"sync": True, "timeout_s": 1}, _plain, "timeout_s cannot be kept"),
     ("handle", {"stream": True}, _generator, "leave stream=True out"),
     ("handle", {"borrow": True}, _plain, "needs a synchronous entry"),
+    ("handle_sync", {"borrow": True, "codec": "json"}, _plain, "does not fit a codec"),
     ("handle", {}, _generator_with_callback, "takes no callback"),
     ("handle", {}, _nothing, r"no parameter for the request: write def _nothing\(request\)"),
     ("handle_raw", {}, _nothing, r"no parameter for the payload: write def _nothing\(payload\)"),
@@ -361,16 +362,7 @@ def test_a_wrong_handler_is_refused_with_reason_and_place(
 ) -> None:
     with pytest.raises(RegistrationError, match=reason) as caught:
         getattr(plugin, decorator)("x", **options)(function)
-    assert not isinstance(caught.value, NotSupportedYetError)
     assert str(caught.value).startswith(f"{_line(function)}entry 'x' ({function.__qualname__}): ")
-    assert not plugin.entries
-
-
-def test_what_comes_later_says_so(plugin: Plugin) -> None:
-    with pytest.raises(NotImplementedError, match="borrow=True comes in a later version; ") as caught:
-        plugin.handle_sync("x", borrow=True)(_plain)
-    assert isinstance(caught.value, NotSupportedYetError)
-    assert isinstance(caught.value, RegistrationError)
     assert not plugin.entries
 
 
