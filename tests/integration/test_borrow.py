@@ -144,4 +144,5 @@ def test_what_is_kept_is_copied(host: NrHost, entry: str, kind: str) -> None:
 
 def test_it_outlives_its_call_in_another_one_s_reply(host: NrHost) -> None:
     assert host.call("other_returns", body=LARGE).reply.data == b"kept"
+    assert host.call("raw", body=LARGE[::-1]).reply.data == LARGE[::-1]  # most likely where the first one lay
     assert host.call("pooled_returns").reply.data == LARGE

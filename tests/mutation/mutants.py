@@ -434,7 +434,7 @@ MUTANTS = (
         "        reply->length = ((nrpy_body *)data)->view.len;\n"
         "        return 1;\n"
         "        if (reply->owner == NULL) {",
-        ("integration/test_borrow.py",),
+        ("integration/test_borrow.py::test_it_outlives_its_call_in_another_one_s_reply",),
     ),
     Mutant(
         "a-stream-goes-while-its-task-is-woken",
