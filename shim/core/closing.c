@@ -120,27 +120,16 @@ static void end_exchange(nrpy_exchange *exchange) {
     }
 }
 
-/* Its generator is closed once the host has its replies: what a finally does may take its time. */
-static void note_parked(nrpy_exchange *exchange) {
-    nrpy_instance *instance = exchange->instance;
-    pthread_mutex_lock(&exchange->lock);
-    bool parked = exchange->generator != NULL && !exchange->is_noted;
-    exchange->is_noted |= parked;
-    exchange->wants_room = false;
-    pthread_mutex_unlock(&exchange->lock);
-    if (parked) {
-        nrpy_exchange_retain(exchange);
-        exchange->parked_next = instance->parked;
-        instance->parked = exchange;
-    }
-}
-
+/* Once the host has its replies: what a finally does may take its time. Needs the GIL. */
 static void close_parked_generators(nrpy_instance *instance) {
-    while (instance->parked != NULL) {
-        nrpy_exchange *exchange = instance->parked;
-        instance->parked = exchange->parked_next;
-        nrpy_close_parked(exchange);
-        nrpy_exchange_release(exchange);
+    nrpy_exchange *exchange;
+    while ((exchange = atomic_exchange(&instance->parked, NULL)) != NULL) {
+        while (exchange != NULL) {
+            nrpy_exchange *next = exchange->parked_next;
+            nrpy_close_parked(exchange);
+            nrpy_exchange_release(exchange);
+            exchange = next;
+        }
     }
 }
 
@@ -148,7 +137,7 @@ static void close_parked_generators(nrpy_instance *instance) {
 static void cancel_exchange(nrpy_exchange *exchange) {
     unsigned never = 0;
     atomic_compare_exchange_strong(&exchange->cancelled, &never, 1);
-    note_parked(exchange);
+    nrpy_exchange_leave_parked(exchange);
     nrpy_exchange_wake(exchange);
     nrpy_exchange_drain(exchange); /* the queue is closed: what was left for a worker to send is for us */
     if (exchange->is_stream && atomic_load(&exchange->handlers) == 0) {
@@ -393,6 +382,7 @@ static void *run_closer(void *argument) {
     sem_post(&run->sends_done);
     unsigned left = stop_threads(run);
     if (attach_for_hooks(&attachment)) {
+        close_parked_generators(instance); /* parked since by a handler that ended late */
         nrpy_instance_unload(instance);
         nrpy_detach(&attachment);
     }

@@ -317,6 +317,7 @@ void nrpy_exchange_queue(nrpy_exchange *exchange, const nrpy_lane *lane, nrpy_it
     nrpy_exchange_retain(exchange);
     if (nrpy_lane_push(lane, item, false) != NRPY_PUSHED) {
         /* Closing: close drains every exchange that is still registered, and ends its producers. */
+        nrpy_exchange_leave_parked(exchange);
         nrpy_exchange_release(exchange);
     }
 }

@@ -98,7 +98,7 @@ typedef struct nrpy_exchange {
     /* guarded otherwise */
     unsigned char retries;             /* how often the host had no room, one after the other; whoever has the turn */
     bool is_held_back;                 /* counted in the instance's `held_back`; whoever has the turn */
-    bool is_noted;                     /* in the list of `parked_next` */
+    bool is_left;                      /* in the list of `parked_next` */
     bool is_registered;                /* the registry's lock */
     struct nrpy_exchange *parked_next; /* close's: generators to be closed */
     struct nrpy_exchange *bucket_next; /* the registry's lock */
@@ -194,6 +194,9 @@ bool nrpy_exchange_park(nrpy_exchange *exchange, PyObject *generator);
 
 /* The generator that was parked, with its context in place, or NULL. New reference. Needs the GIL. */
 PyObject *nrpy_exchange_unpark(nrpy_exchange *exchange);
+
+/* While closing: nobody will go on with its generator, if one is parked, so close closes it. */
+void nrpy_exchange_leave_parked(nrpy_exchange *exchange);
 
 /* Has everybody who waits for room, or for input, look again: it is to end, or has ended, or has room. */
 void nrpy_exchange_wake(nrpy_exchange *exchange);

@@ -63,7 +63,8 @@ struct nrpy_instance {
     struct nrpy_instance *next;   /* in the list of open or of resting ones; guarded by the lists' lock */
     char *name;                   /* owned */
     struct nrpy_closing *closing; /* what close needs, until it begins: made by open */
-    struct nrpy_exchange *parked; /* close's: exchanges whose generators are to be closed, each a reference */
+    _Atomic(struct nrpy_exchange *)
+        parked; /* exchanges whose generators nobody will go on with: close closes them; each a reference */
 };
 
 NrStatus nrpy_instance_open(const nrpy_open_args *args, nrpy_instance **out);

@@ -189,9 +189,12 @@ void nrpy_refuse_item(nrpy_instance *instance, nrpy_item *item, const char *text
         nrpy_call_free(call);
         break;
     }
-    case NRPY_ITEM_INBOX:
-        nrpy_exchange_release(nrpy_exchange_of_inbox(item)); /* its input goes with the exchange, which close ends */
+    case NRPY_ITEM_INBOX: {
+        nrpy_exchange *exchange = nrpy_exchange_of_inbox(item); /* its input goes with it */
+        nrpy_exchange_leave_parked(exchange);
+        nrpy_exchange_release(exchange);
         break;
+    }
     case NRPY_ITEM_CANCEL:
         nrpy_exchange_release(nrpy_exchange_of_cancel(item)); /* close cancels all tasks */
         break;

@@ -70,6 +70,21 @@ PyObject *nrpy_exchange_unpark(nrpy_exchange *exchange) {
     return generator;
 }
 
+void nrpy_exchange_leave_parked(nrpy_exchange *exchange) {
+    nrpy_instance *instance = exchange->instance;
+    pthread_mutex_lock(&exchange->lock);
+    bool parked = exchange->generator != NULL && !exchange->is_left;
+    exchange->is_left |= parked;
+    exchange->wants_room = false;
+    pthread_mutex_unlock(&exchange->lock);
+    if (parked) {
+        nrpy_exchange_retain(exchange);
+        exchange->parked_next = atomic_load(&instance->parked);
+        while (!atomic_compare_exchange_weak(&instance->parked, &exchange->parked_next, exchange)) {
+        }
+    }
+}
+
 void nrpy_exchange_wake(nrpy_exchange *exchange) {
     pthread_mutex_lock(&exchange->lock);
     bool call_back = exchange->wants_room;

@@ -17,7 +17,8 @@ PLUGIN = """
 import contextvars
 import itertools
 import threading
-from nylon_ring_py import Callback, Plugin, Status, StreamFullError
+import time
+from nylon_ring_py import Callback, Plugin, Status, StreamFullError, current_call
 
 plugin = Plugin("producers", workers=1, shutdown_timeout_s=0.2)
 log = []
@@ -38,6 +39,12 @@ def endless(req):
             yield str(i)
     finally:
         log.append("finally")
+
+@plugin.handle("hold")
+def hold(req):
+    log.append("held")
+    while not current_call().cancelled:
+        time.sleep(0.001)
 
 @plugin.handle("fails")
 def fails(req):
@@ -192,6 +199,18 @@ def test_a_dropped_receiver_ends_a_generator_that_waits(host: NrHost) -> None:
     host.drop(sid)
     until(lambda: host.call("log").reply.text == "finally")
     assert host.call("produced").reply.text == str(CAPACITY + OUTBOX)
+
+
+def test_a_shutdown_ends_a_generator_that_no_worker_came_back_to(host: NrHost) -> None:
+    """Its receiver has gone, so its stream is over; the only worker has been busy since."""
+    sid = host.submit("endless", kind="stream").sid
+    wait_parked(host)
+    host.submit("hold")
+    until(lambda: host.call("log").reply.text == "held")
+    host.drop(sid)
+    until(lambda: host.call("end", body=str(sid).encode()).reply.text == "False")
+    host.unload()
+    assert "log at the end: held finally\n" in host.stderr_tail()
 
 
 def test_a_shutdown_ends_a_generator_that_waits(host: NrHost) -> None:

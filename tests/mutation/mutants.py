@@ -208,6 +208,13 @@ MUTANTS = (
         ("integration/test_streams.py::test_what_a_generator_raises_after_its_end_is_logged",),
     ),
     Mutant(
+        "a-parked-generator-goes-with-its-queue",
+        "shim/core/queued.c",
+        "        nrpy_exchange_leave_parked(exchange);\n",
+        "",
+        ("integration/test_backpressure.py::test_a_shutdown_ends_a_generator_that_no_worker_came_back_to",),
+    ),
+    Mutant(
         "a-close-does-not-end-a-generator",
         "shim/core/streams.c",
         "    } else if (atomic_exchange(&exchange->cancelled, 1) != 0) {",
