@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from conftest import BuildPlugin, StartHost
+from conftest import BuildPlugin, StartHost, fewer, memory_counts, until
 from hosts.environments import compile_c, sanitizer_flags
 from nrhost import Abi, NrHost, Status
 
@@ -231,11 +231,6 @@ def keeping(start_host: StartHost, second: Path, tmp_path: Path) -> NrHost:
     return host
 
 
-def wait_for(path: Path) -> None:
-    """Waits, without asking anything of the plugin."""
-    subprocess.run(["sh", "-c", f"until [ -e '{path}' ]; do sleep 0.01; done"], check=True, timeout=30)
-
-
 @pytest.mark.parametrize("entry", ["echo", "echo_sync"])
 @pytest.mark.parametrize("size", [0, 100, OWNED_MIN - 1, OWNED_MIN, 300_000])
 def test_kept_replies_outlive_the_plugin(keeping: NrHost, entry: str, size: int) -> None:
@@ -266,20 +261,20 @@ def test_a_kept_object_lives_until_it_is_given_back(keeping: NrHost, tmp_path: P
         keeping.unload()
     assert not (tmp_path / "told").exists()
     assert [frame.length for frame in keeping.free_frames()] == [100_000]
-    wait_for(tmp_path / "told")
+    until((tmp_path / "told").exists)  # without asking anything of the plugin
 
 
 def test_a_long_reply_nobody_wants_is_dropped(keeping: NrHost, tmp_path: Path) -> None:
     keeping.fire("tattling", body=b"100000")
-    wait_for(tmp_path / "told")
+    until((tmp_path / "told").exists)  # without asking anything of the plugin
 
 
 def test_kept_replies_are_no_leak(keeping: NrHost) -> None:
     body = 1 << 20
-    keeping.storm(calls=100, threads=2, fast="echo_sync", body_size=body, check_echo=True)
+    keeping.storm(calls=fewer(100), threads=2, fast="echo_sync", body_size=body, check_echo=True)
     before = keeping.process().rss_kib
-    keeping.storm(calls=500, threads=2, fast="echo_sync", body_size=body, check_echo=True)
-    assert keeping.process().rss_kib < before + 64 * 1024
+    keeping.storm(calls=fewer(500), threads=2, fast="echo_sync", body_size=body, check_echo=True)
+    assert not memory_counts() or keeping.process().rss_kib < before + 64 * 1024
 
 
 # ---- a host that has no room for a reply ----

@@ -208,10 +208,10 @@ MUTANTS = (
         ("integration/test_streams.py::test_what_a_generator_raises_after_its_end_is_logged",),
     ),
     Mutant(
-        "a-parked-generator-goes-with-its-queue",
-        "shim/core/queued.c",
-        "        nrpy_exchange_leave_parked(exchange);\n",
-        "",
+        "a-parked-generator-is-left-behind",
+        "shim/core/room.c",
+        "    bool parked = exchange->generator != NULL && !exchange->is_left;",
+        "    bool parked = exchange->generator != NULL && exchange->is_left;",
         ("integration/test_backpressure.py::test_a_shutdown_ends_a_generator_that_no_worker_came_back_to",),
     ),
     Mutant(
