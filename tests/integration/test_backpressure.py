@@ -45,6 +45,7 @@ def hold(req):
     log.append("held")
     while not current_call().cancelled:
         time.sleep(0.001)
+    time.sleep(0.05)  # until the queues are closed
 
 @plugin.handle("fails")
 def fails(req):
