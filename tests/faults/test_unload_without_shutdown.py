@@ -78,8 +78,10 @@ def test_nothing_is_sent_after_it(run_host: RunHost, left: Path) -> None:
     ended = run_host(left, *steps, "end:return:3")
     assert ended.code == 3, str(ended)
     after = ended.lines[ended.lines.index("dlclose 0") + 1 :]
-    assert after[:3] == ["on_shutdown", "collected", "init 0"], str(ended)
-    assert [line.split()[-1] for line in after[3:]] == ["0", "on_shutdown", "collected", "down", "0"], str(ended)
+    said = [line for line in after if line != "collected"]  # late, where a handler's thread has ended late
+    assert said[:2] == ["on_shutdown", "init 0"], str(ended)
+    assert [line.split()[-1] for line in said[2:]] == ["0", "on_shutdown", "down", "0"], str(ended)
+    assert after.count("collected") == 2, str(ended)
     assert ended.stderr.count("has let the plugin's file go without shutdown") == 1
 
 
