@@ -8,7 +8,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, BuildPlugin, StartHost, memory_counts
+from conftest import ROOT, BuildPlugin, StartHost, memory_counts, until
 from nrhost import NrHost, Status
 
 HASTY = {"POOLS_SHUTDOWN_S": "0.3"}
@@ -56,12 +56,17 @@ def blocked_signals(task: Path) -> int:
     return int(line.split()[1], 16)
 
 
-def child_with(host: NrHost, word: str) -> int:
-    """The child process with this word in its command."""
+def children_with(host: NrHost, word: str) -> list[int]:
+    """The child processes with this word in their command."""
     tasks = Path(f"/proc/{host.pid}/task").iterdir()
     children = [int(pid) for task in tasks for pid in (task / "children").read_text().split()]
-    (found,) = [pid for pid in children if word in Path(f"/proc/{pid}/cmdline").read_text()]
-    return found
+    return [pid for pid in children if word in Path(f"/proc/{pid}/cmdline").read_text()]
+
+
+def child_with(host: NrHost, word: str) -> int:
+    """The one that there is, which may just be on its way from fork to exec."""
+    until(lambda: len(children_with(host, word)) == 1)
+    return children_with(host, word)[0]
 
 
 def test_workers_can_be_told_to_terminate(start_host: StartHost, pools: Path, fifos: tuple[Path, Path]) -> None:
