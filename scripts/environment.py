@@ -112,16 +112,8 @@ def make(folder: Path, python: str, sanitize: str = "", strict: bool = False) ->
         print(f"making {folder} with {python}", file=sys.stderr, flush=True)
         shutil.rmtree(folder, ignore_errors=True)
         run([python, "-m", "venv", folder])
-        install: list[str | Path] = [
-            inner,
-            "-m",
-            "pip",
-            "install",
-            "-q",
-            "--disable-pip-version-check",
-            "--require-hashes",
-        ]
-        run([*install, "--no-compile", "-r", LOCK])  # of most modules there nobody makes use
+        flags = ["-q", "--disable-pip-version-check", "--require-hashes", "--no-compile"]
+        run([inner, "-m", "pip", "install", *flags, "-r", LOCK])  # most modules are never used
     print(f"building the package into {folder}", file=sys.stderr, flush=True)
     stamp.unlink(missing_ok=True)
     install_package(inner, sanitize, strict)
