@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import BuildPlugin, StartHost, fewer
+from conftest import BuildPlugin, StartHost, fewer, until
 from nrhost import NrHost, Status
 
 SOURCE = '''
@@ -188,7 +188,7 @@ def test_threads_with_little_stack(host: NrHost) -> None:
     assert (storm.terminals, storm.wrong, storm.timeouts, storm.no_reply) == (20_000, 0, 0, 0)
     for entry in ("echo", "echo_sync", "echo_raw", "ctx_callback", "ctx_callback_sync", "later_sync"):
         assert host.call(entry, on="thread", stack=64 << 10).reply.status == Status.OK
-    assert states(host) == before
+    until(lambda: states(host) == before)  # a thread of Python's that has answered still has its end before it
 
 
 def test_a_plugin_loaded_and_left_by_a_thread_with_little_stack(threaded: Path, start_host: StartHost) -> None:
