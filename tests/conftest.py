@@ -94,6 +94,7 @@ def until(seen: Callable[[], bool], limit_s: float = 60.0) -> None:
     deadline = time.monotonic() + limit_s
     while not seen():
         assert time.monotonic() < deadline, "it never came to that"
+        time.sleep(0.001)  # who is waited for may need this processor
 
 
 def is_sanitized(kind: str) -> bool:

@@ -253,6 +253,7 @@ class NrHost:
         clean: whether plugins must have kept every promise when the block is left.
         leaks: whether threads, descriptors and children are counted when the block is left.
         resident_threads, resident_fds: how many of them a runtime that stays loaded may keep.
+        patience_s: how long what has ended may take to go, in seconds.
     """
 
     def __init__(
@@ -265,6 +266,7 @@ class NrHost:
         leaks: bool = True,
         resident_threads: int = 0,
         resident_fds: int = 0,
+        patience_s: float = 60.0,
     ) -> None:
         self.binary = Path(binary or os.environ.get("NRHOST") or ROOT / "build/c/nrhost")
         self._arguments = list(arguments)
@@ -279,6 +281,7 @@ class NrHost:
         self._clean = clean
         self._leaks = leaks
         self._resident = (resident_threads, resident_fds)
+        self._patience_s = patience_s
         self._loaded: list[str] = []
         self._pools: set[str] = set()
         self._buffer = b""
@@ -355,7 +358,7 @@ class NrHost:
         threads = self._before.threads + self._resident[0] + len(self._pools)
         fds = self._before.fds + self._resident[1]
         # A joined thread stands in /proc a moment longer, and nothing tells when it has gone.
-        deadline = time.monotonic() + 5.0
+        deadline = time.monotonic() + self._patience_s
         while True:
             now = self.process()
             if now.threads <= threads and now.fds <= fds and now.children == 0:
@@ -572,7 +575,7 @@ class NrHost:
         """`shutdown` in the background; `join` waits for it."""
         return _job(self.command("shutdown", [("async", 1), *place.items()]))
 
-    def join(self, job: int, *, limit: float = 60.0) -> dict[str, Any]:
+    def join(self, job: int, *, limit: float = 120.0) -> dict[str, Any]:
         """Waits for a job; the process ends with an error when it takes longer than `limit` seconds."""
         return self.command("join", [("job", job), ("limit", limit)])
 

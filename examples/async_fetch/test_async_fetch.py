@@ -93,7 +93,7 @@ def test_the_first_answer_is_taken_and_the_other_request_given_up(open_shops: Op
         return "4.2"
 
     open_shops(slow, quick)
-    with FakeHost(async_fetch.plugin) as host:
+    with FakeHost(async_fetch.plugin, clock="manual") as host:
         assert host.call("first", query="thing=tea").text == "4.20"
         assert given_up.wait(PATIENCE_S)
 

@@ -153,7 +153,7 @@ static void answer(const command *c, const char *line) {
     if (run == NULL) {
         json_fail(&out, "unknown verb %s", c->verb);
     } else {
-        double limit_s = command_seconds(c, "timeout", DRIVE_TIMEOUT_S) + 30.0;
+        double limit_s = command_seconds(c, "timeout", DRIVE_TIMEOUT_S) + 90.0;
         watch_set(c->verb, command_seconds(c, "limit", limit_s));
         place_run(run, line, &out);
         watch_set(NULL, 0);

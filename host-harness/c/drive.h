@@ -91,7 +91,8 @@ void frame_done(const command *c, nrhost_frame *frame);
 verb verb_free_frames;
 
 /* ---- drive_callback.c: what send_result does besides ---- */
-void callback_on_result(void *user, nrhost *host, uint64_t sid, NrStatus status);
+uint64_t callback_on_send(void *user);
+void callback_on_result(void *user, nrhost *host, uint64_t sid, NrStatus status, uint64_t ticket);
 verb verb_callback, verb_parked, verb_release, verb_callback_report;
 
 /* ---- drive_echo.c: a call whose entry gives its body back ---- */

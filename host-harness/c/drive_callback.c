@@ -11,6 +11,7 @@ typedef enum mode { MODE_NONE, MODE_REENTER, MODE_JOIN, MODE_BLOCK, MODE_SHUTDOW
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* guards all below */
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 static mode current;
+static uint64_t orders; /* `callback` verbs so far: a send that began before the last one is none of its */
 static char entry[256];
 static uint64_t budget; /* how many more replies get the treatment */
 static uint64_t only_sid;
@@ -69,10 +70,11 @@ static void park(void) {
     pthread_mutex_unlock(&lock);
 }
 
-static mode draw(uint64_t sid) {
+static mode draw(uint64_t sid, uint64_t ticket) {
     mode drawn = MODE_NONE;
     pthread_mutex_lock(&lock);
-    if (current != MODE_NONE && budget > 0 && depth < depth_max && (only_sid == 0 || only_sid == sid)) {
+    if (current != MODE_NONE && ticket == orders && budget > 0 && depth < depth_max &&
+        (only_sid == 0 || only_sid == sid)) {
         drawn = current;
         budget--;
         busy++;
@@ -81,12 +83,20 @@ static mode draw(uint64_t sid) {
     return drawn;
 }
 
-void callback_on_result(void *user, nrhost *host, uint64_t sid, NrStatus status) {
+uint64_t callback_on_send(void *user) {
+    (void)user;
+    pthread_mutex_lock(&lock);
+    uint64_t ticket = orders;
+    pthread_mutex_unlock(&lock);
+    return ticket;
+}
+
+void callback_on_result(void *user, nrhost *host, uint64_t sid, NrStatus status, uint64_t ticket) {
     (void)user;
     (void)status;
     pthread_t thread;
     depth++;
-    mode drawn = draw(sid);
+    mode drawn = draw(sid, ticket);
     switch (drawn) {
     case MODE_NONE:
         break;
@@ -117,7 +127,10 @@ void callback_on_result(void *user, nrhost *host, uint64_t sid, NrStatus status)
     }
 }
 
-/* callback mode=none|reenter|join|block|shutdown [entry=] [budget=N replies] [sid=only this one] [depth=] */
+/*
+ * callback mode=none|reenter|join|block|shutdown [entry=] [budget=N replies] [sid=only this one] [depth=]
+ * For sends that begin after it: who has seen a reply may know nothing of the end of its send.
+ */
 void verb_callback(const command *c, json *out) {
     static const char *const names[] = {"none", "reenter", "join", "block", "shutdown"};
     const char *wanted = command_text(c, "mode", "none");
@@ -125,6 +138,7 @@ void verb_callback(const command *c, json *out) {
         if (strcmp(names[i], wanted) == 0) {
             pthread_mutex_lock(&lock);
             current = (mode)i;
+            orders++;
             snprintf(entry, sizeof entry, "%s", command_text(c, "entry", "echo"));
             budget = command_u64(c, "budget", UINT64_MAX);
             only_sid = command_u64(c, "sid", 0);

@@ -116,6 +116,7 @@ static bool read_options(nrhost_options *options, const command *c, json *out) {
         .keep_dead_ctx = KEEP_DEAD_CTX,
         .stream_capacity = capacity > 0 ? (size_t)capacity : NRHOST_UNBOUNDED,
         .keep_owned = command_flag(c, "keep_owned"),
+        .on_send = callback_on_send,
         .on_result = callback_on_result,
     };
     if (!nrhost_abi_named(abi, &options->abi)) {

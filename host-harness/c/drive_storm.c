@@ -12,6 +12,7 @@ typedef struct storm {
     nrhost *host;
     const char *entries[4]; /* unary, raw, fast, stream; NULL: none of that kind */
     bool check_echo;
+    bool to_refusal; /* each thread ends at its first call that is refused */
     size_t window;
     size_t body;
     uint64_t calls;
@@ -78,9 +79,11 @@ static void refuse(storm *s, NrStatus status) {
     count(s, &s->refused[status < STATUSES ? status : STATUSES - 1], 1);
 }
 
-static void call_fast(storm *s, const nrhost_request *request, uint64_t number) {
+/* False where it was refused. */
+static bool call_fast(storm *s, const nrhost_request *request, uint64_t number) {
     nrhost_frame reply;
-    switch (nrhost_call_fast(s->host, request, &reply)) {
+    nrhost_outcome outcome = nrhost_call_fast(s->host, request, &reply);
+    switch (outcome) {
     case NRHOST_FRAME:
         count(s, &s->accepted, 1);
         count(s, &s->terminals, 1);
@@ -95,6 +98,7 @@ static void call_fast(storm *s, const nrhost_request *request, uint64_t number) 
         break;
     }
     nrhost_frame_free(&reply);
+    return outcome != NRHOST_REFUSED;
 }
 
 static int pick_kind(const storm *s, uint64_t number) {
@@ -118,7 +122,8 @@ static void *work(void *given) {
     uint8_t *body = malloc(s->body + 1);
     NrRequest metadata = {.path = nrhost_str("/storm"), .method = nrhost_str("POST"), .query = nrhost_str("a=1")};
     size_t used = 0;
-    for (uint64_t i = 0; i < w->share && flights != NULL && body != NULL; i++) {
+    bool taken = true;
+    for (uint64_t i = 0; i < w->share && (taken || !s->to_refusal) && flights != NULL && body != NULL; i++) {
         uint64_t number = atomic_fetch_add(&s->next, 1);
         int kind = pick_kind(s, number);
         fill(body, s->body, number);
@@ -130,7 +135,7 @@ static void *work(void *given) {
             .raw = kind == RAW,
         };
         if (kind == FAST) {
-            call_fast(s, &request, number);
+            taken = call_fast(s, &request, number);
             continue;
         }
         flight *f = &flights[used % s->window];
@@ -140,7 +145,8 @@ static void *work(void *given) {
         }
         f->number = number;
         NrStatus status = nrhost_submit(s->host, &request, &f->call);
-        if (f->call != NULL) {
+        taken = f->call != NULL;
+        if (taken) {
             count(s, &s->accepted, 1);
             used++;
         } else {
@@ -185,7 +191,7 @@ static bool run_waves(storm *s, size_t threads, size_t waves, size_t stack, json
 
 /*
  * storm calls=N [threads=8] [waves=1] [window=64] [body_size=64] [stack=] [check=echo]
- *       [unary=ENTRY] [raw=ENTRY] [fast=ENTRY] [stream=ENTRY]
+ *       [unary=ENTRY] [raw=ENTRY] [fast=ENTRY] [stream=ENTRY] [until=refused: each thread calls until it is]
  * With entry= it is the storm of drive_callers.c.
  */
 void verb_storm(const command *c, json *out) {
@@ -197,14 +203,16 @@ void verb_storm(const command *c, json *out) {
     if (slot == NULL) {
         return;
     }
+    bool to_refusal = strcmp(command_text(c, "until", ""), "refused") == 0;
     storm s = {
         .host = slot->host,
         .entries = {command_text(c, "unary", NULL), command_text(c, "raw", NULL), command_text(c, "fast", NULL),
                     command_text(c, "stream", NULL)},
         .check_echo = strcmp(command_text(c, "check", ""), "echo") == 0,
+        .to_refusal = to_refusal,
         .window = (size_t)command_u64(c, "window", 64),
         .body = (size_t)command_u64(c, "body_size", 64),
-        .calls = command_u64(c, "calls", 1000),
+        .calls = to_refusal ? UINT64_MAX : command_u64(c, "calls", 1000),
         .timeout_s = command_seconds(c, "timeout", DRIVE_TIMEOUT_S),
         .lock = PTHREAD_MUTEX_INITIALIZER,
     };

@@ -59,8 +59,10 @@ typedef struct nrhost_options {
      */
     bool keep_owned;
 
+    /* Runs inside send_result before anybody can see the reply; what it returns is on_result's ticket. May be NULL. */
+    uint64_t (*on_send)(void *user);
     /* Runs inside send_result once the reply is delivered, on the plugin's thread. May be NULL. */
-    void (*on_result)(void *user, nrhost *host, uint64_t sid, NrStatus status);
+    void (*on_result)(void *user, nrhost *host, uint64_t sid, NrStatus status, uint64_t ticket);
     void *user;
 
     /* Replaces the library's own send_result and context: for benchmarks that measure the plugin alone. */

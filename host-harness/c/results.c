@@ -110,6 +110,7 @@ NrStatus nrhost_take(nrhost *host, uint64_t sid, const nrhost_reply *reply) {
     nrhost_frame view = {
         .status = reply->status, .data = (uint8_t *)(uintptr_t)reply->bytes.ptr, .len = reply->bytes.len};
     sending own = {.host = host, .sid = sid, .outer = sendings};
+    uint64_t ticket = host->options.on_send != NULL ? host->options.on_send(host->options.user) : 0;
     if (host->ledger != NULL) {
         own.record = nrhost_ledger_send_begins(host->ledger, sid, &view, inside);
     }
@@ -126,7 +127,7 @@ NrStatus nrhost_take(nrhost *host, uint64_t sid, const nrhost_reply *reply) {
         answer = deliver(host, sid, arrival);
     }
     if (answer == NR_OK && host->options.on_result != NULL) {
-        host->options.on_result(host->options.user, host, sid, reply->status);
+        host->options.on_result(host->options.user, host, sid, reply->status, ticket);
     }
     sendings = own.outer;
     if (answer == NR_OK) {

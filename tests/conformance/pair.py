@@ -12,7 +12,7 @@ from conformance.answers import Answer, Failed, Tally, expect_status
 from conformance.driver import Driver, DriverRefused, Hello, Value
 
 #: Seconds that something asynchronous may take before a case gives up on it.
-PATIENCE_S = 15.0
+PATIENCE_S = 60.0
 
 
 class Where(TypedDict, total=False):

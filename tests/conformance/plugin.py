@@ -295,7 +295,7 @@ async def deadline_async(req: Request) -> str:
     return "late"
 
 
-@plugin.handle("idle", idle_timeout_s=LIMIT_S)
+@plugin.handle("idle", idle_timeout_s=10 * LIMIT_S)  # within which its first frame has to come
 async def idle(req: Request) -> AsyncIterator[str]:
     """One frame, and then none in time."""
     yield "0"

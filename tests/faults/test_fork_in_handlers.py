@@ -183,9 +183,11 @@ def test_a_child_of_a_hook(run_host: RunHost, forking: Path, hook: str) -> None:
     steps = ("load", "call:pooled_ends", "replies:1", "shutdown", "end:return:3")
     ended = run_host(forking, *steps, env={"FORK_AT": hook})
     assert ended.code == 3
-    lines = ["init 0", "handle 0", "sent 1 0 child 9", "shut down"]
+    lines = ["init 0", "sent 1 0 child 9", "shut down"]
     lines.insert(lines.index("shut down") if hook == "shutdown" else 0, f"{hook} child 0")
-    assert [line for line in ended.lines if line != f"{hook} from the child"] == lines, str(ended)
+    beside = ["handle 0", f"{hook} from the child"]  # a worker may have answered before handle has returned
+    assert [line for line in ended.lines if line not in beside] == lines, str(ended)
+    assert "handle 0" in ended.lines, str(ended)
 
 
 def test_multiprocessing_by_fork(run_host: RunHost, forking: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from conftest import BuildPlugin, StartHost
+from conftest import BuildPlugin, StartHost, until
 from nrhost import NrHost, Status
 
 STUCK = """
@@ -79,8 +79,7 @@ def fifo(tmp_path: Path) -> Path:
 def begin(start_host: StartHost, stuck: Path, fifo: Path, where: str, how: str) -> tuple[NrHost, int]:
     host = start_host(env={"STUCK_IN": where, "FIFO": str(fifo), "HOW": how}, leaks=how == "waits")
     job = host.start("load", path=str(stuck), plugin="stuck")
-    while f"began {where}".encode() not in host.stderr():
-        pass
+    until(lambda: f"began {where}".encode() in host.stderr())
     return host, job
 
 

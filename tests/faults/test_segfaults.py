@@ -50,7 +50,7 @@ def wait(req):
         return fifo.read()
 
 plugin.handle("wait", executor=pool)(wait)
-plugin.handle("wait_limited", executor=pool, timeout_s=0.2)(wait)
+plugin.handle("wait_limited", executor=pool, timeout_s=2)(wait)
 """
 
 

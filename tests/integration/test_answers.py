@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import BuildPlugin, StartHost
+from conftest import BuildPlugin, StartHost, until
 from nrhost import NrHost, Status
 
 STATUSES = """
@@ -145,8 +145,7 @@ FAR = 1 << 40  # beyond the sids that the host gives out by itself
 
 def wait_for_late(host: NrHost, count: int) -> None:
     """Until so many replies came too late: a handler goes on after its first answer has left."""
-    while host.call("late").reply.data != b"%d" % count:
-        pass
+    until(lambda: host.call("late").reply.data == b"%d" % count)
 
 
 def test_answers_by_sid(build_once: BuildPlugin, start_host: StartHost) -> None:
@@ -170,8 +169,7 @@ def test_a_running_call_is_answered_by_sid_from_a_synchronous_one(
     host = start_host()
     assert host.load(build_once(BY_SID, "by_sid")) == Status.OK
     sid = host.submit("wait", sid=FAR).sid
-    while host.call("answer", body=b"%d" % FAR).reply.data != b"True":  # until a worker has taken it
-        pass
+    until(lambda: host.call("answer", body=b"%d" % FAR).reply.data == b"True")  # until a worker has taken it
     reply = host.wait(sid).reply
     assert (reply.status, reply.data) == (Status.INVALID, b"by sid")
     host.call("go")

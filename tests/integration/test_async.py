@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from conftest import LOOP_FDS, LOOP_THREADS, BuildPlugin, StartHost, memory_counts
+from conftest import LOOP_FDS, LOOP_THREADS, BuildPlugin, StartHost, memory_counts, until
 from nrhost import NrHost, Status
 
 SOURCE = """
@@ -376,8 +376,7 @@ def test_an_author_may_have_a_call_soon_of_their_own(loop_host: NrHost, event_lo
 def test_what_is_called_soon_while_a_task_is_made(loop_host: NrHost, event_loop: str) -> None:
     loop_host.call("interrupt")
     assert loop_host.call("slow_echo", body=b"x").reply.text == "x"
-    while not text(loop_host).endswith("soon"):
-        pass
+    until(lambda: text(loop_host).endswith("soon"))
 
 
 # ---- context ----
@@ -394,8 +393,7 @@ def test_children_work_for_the_same_call(host: NrHost) -> None:
 
 def test_a_child_that_outlives_its_call_sees_the_end(host: NrHost) -> None:
     assert host.call("outlived").reply.data == b"done"
-    while "<Call" not in text(host):
-        pass
+    until(lambda: "<Call" in text(host))
     assert text(host) == "init,True False True <Call entry='outlived' sid=N>"
 
 
@@ -468,8 +466,7 @@ def test_the_loop_never_waits_for_a_host(tasks: Path, start_host: StartHost) -> 
     host = start_host()
     assert host.load(tasks, abi="v2", stream_capacity=4) == Status.OK
     sid = host.submit("pushes", kind="stream").sid
-    while "StreamFull" not in text(host) and "an event loop's, which must not wait" not in text(host):
-        pass
+    until(lambda: "StreamFull" in text(host) or "an event loop's, which must not wait" in text(host))
     assert host.call("slow_echo", body=b"x").reply.data == b"x"
     assert host.stream_close(sid) == Status.OK
     frames = host.wait(sid).frames

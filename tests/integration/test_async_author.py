@@ -143,7 +143,7 @@ def test_a_hook_on_the_loop_that_never_ends(tasks: Path, start_host: StartHost, 
     """It is cancelled in time for the lifespans to be left."""
     host = start_tasks(start_host, event_loop, TEST_HOW="hook", TEST_TIMEOUT="0.3")
     assert host.load(tasks) == Status.OK
-    host.join(host.start_shutdown(), limit=30)
+    host.join(host.start_shutdown())
     assert "hook is cancelled" in said(host)
     assert b"TimeoutError: it did not end within the plugin's shutdown_timeout_s, and was cancelled" in host.stderr()
     assert b"left behind" not in host.stderr()
@@ -154,7 +154,7 @@ def test_a_hook_on_a_loop_that_is_blocked(tasks: Path, start_host: StartHost) ->
     assert host.load(tasks) == Status.OK
     sid = host.submit("block").sid
     until(lambda: b"handler: in" in host.stderr())
-    host.join(host.start_shutdown(), limit=30)
+    host.join(host.start_shutdown())
     assert host.wait(sid).reply.status == Status.ERR
     assert b"on_shutdown bye raised" in host.stderr()
     assert b"TimeoutError: it did not end within the plugin's shutdown_timeout_s" in host.stderr()

@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler
 
 import orjson
 import pytest
-from conftest import ROOT, BuildPlugin, StartHost
+from conftest import ROOT, BuildPlugin, StartHost, until
 from nrhost import Abi, NrHost, Status
 from shop_server import Answer, shop
 
@@ -63,8 +63,7 @@ def test_chat(build: BuildPlugin, start_host: StartHost, abi: Abi) -> None:
     host.drop(bob)  # v1: the host closes the stream; v2: the plugin is told at the next line
     eve = opened(host, b"tea Eve")
     assert host.wait(eve, frames=1).data == [b"* Eve joins"]
-    while orjson.loads(host.call("rooms").reply.text) != {"tea": ["Eve"]}:
-        pass
+    until(lambda: orjson.loads(host.call("rooms").reply.text) == {"tea": ["Eve"]})
     assert host.stream_close(eve) == Status.OK
     assert host.wait(eve).frames[-1].status == Status.STREAM_END
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import CORE_THREADS, BuildPlugin, StartHost
+from conftest import CORE_THREADS, BuildPlugin, StartHost, until
 from nrhost import NrHost, Status
 
 CAPACITY = 4
@@ -129,13 +127,6 @@ def host(start_host: StartHost, producers: Path) -> NrHost:
     host = start_host(resident_threads=CORE_THREADS)
     assert host.load(producers, abi="v2", stream_capacity=CAPACITY) == Status.OK
     return host
-
-
-def until(seen: Callable[[], bool]) -> None:
-    """Asks again until it is so."""
-    deadline = time.monotonic() + 30
-    while not seen():
-        assert time.monotonic() < deadline, "it never came to that"
 
 
 def wait_parked(host: NrHost) -> None:

@@ -16,6 +16,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests"))
 
+from conftest import until  # noqa: E402
 from nrhost import HostError, Ledger, NrHost, Status, pattern_crc32  # noqa: E402
 
 pytestmark = pytest.mark.long  # no Python runs in what is tested here
@@ -42,9 +43,9 @@ def broken() -> Iterator[NrHost]:
         yield running
 
 
-def run(*steps: Callable[[NrHost], object]) -> None:
+def run(*steps: Callable[[NrHost], object], patience_s: float = 60.0) -> None:
     """Takes the steps with a host of their own, and leaves it."""
-    with NrHost() as host:
+    with NrHost(patience_s=patience_s) as host:
         host.load(PLUGIN)
         for step in steps:
             step(host)
@@ -149,8 +150,7 @@ def test_a_load_during_another_instance_s_shutdown(host: NrHost) -> None:
     sid = host.submit("deferred", body=b"first").sid
     assert host.parked() == 1
     job = host.start_shutdown()
-    while host.call("echo").handle != Status.INVALID:  # until shutdown waits for the parked thread
-        pass
+    until(lambda: host.call("echo").handle == Status.INVALID)  # shutdown waits for the parked thread
     assert host.load(PLUGIN, plugin="second") == Status.OK
     assert host.call("echo", plugin="second", body=b"x").reply.data == b"x"
     host.release()
@@ -384,7 +384,7 @@ def test_leaving_complains_of_a_broken_promise() -> None:
 
 def test_leaving_complains_of_a_leaked_descriptor() -> None:
     with pytest.raises(HostError, match="left behind"):
-        run(lambda host: host.call("leak_fd"))
+        run(lambda host: host.call("leak_fd"), patience_s=0.1)
 
 
 # ---- the process ----

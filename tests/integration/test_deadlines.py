@@ -168,6 +168,7 @@ def test_an_answer_at_the_deadline_and_none_after(
     host.call("go", body=b"gate")
     log_ends(host, entry, seen)
     until(lambda: stats(host)["late_replies"] == late_replies)
+    until(lambda: stats(host)["entries"][entry]["timeouts"] == 1)  # counted when the answer has left
     counts = stats(host)["entries"][entry]
     assert (counts["calls"], counts["timeouts"], counts["errors"], counts["latency"]["count"]) == (1, 1, 1, 1)
 

@@ -436,8 +436,7 @@ def test_an_end_from_another_thread_ends_the_reading(host: NrHost, kind: str, se
 @KINDS
 def test_an_end_by_the_object_ends_the_reading(host: NrHost, kind: str) -> None:
     assert host.stream(f"{kind}_closed_by_other").data == [b"bye"]
-    while text(host) != "read ended":
-        pass
+    until(lambda: text(host) == "read ended")
 
 
 # ---- the object ----
@@ -467,8 +466,7 @@ def test_the_request_of_a_stream_that_is_over(host: NrHost) -> None:
 def test_closed_by_a_status(host: NrHost, status: Status) -> None:
     frame = host.stream("a_close", body=f"{status.name} last words".encode()).reply
     assert (frame.status, frame.text) == (status, "last words")
-    while text(host) != "True,False,True":  # the handler has not gone on yet
-        pass
+    until(lambda: text(host) == "True,False,True")  # the handler has not gone on yet
 
 
 def test_ok_closes_nothing(host: NrHost) -> None:
@@ -503,8 +501,7 @@ def test_one_task_reads_and_another_sends(host: NrHost) -> None:
 
 def test_a_second_reader_is_refused(host: NrHost) -> None:
     sid = opened(host, "a_two_readers")
-    while not text(host):
-        pass
+    until(lambda: text(host) != "")
     host.stream_data(sid, b"x")
     assert host.wait(sid).data == [b"x", b""]
     assert text(host) == "another task is reading this stream"
@@ -560,8 +557,7 @@ def test_several_writers_and_a_slow_host(slow_host: NrHost, entry: str, writers:
 
 def test_a_writer_that_is_cancelled_sends_nothing(slow_host: NrHost) -> None:
     sid = opened(slow_host, "a_cancelled_writer")
-    while not text(slow_host).endswith("all"):
-        pass
+    until(lambda: text(slow_host).endswith("all"))
     call = slow_host.wait(sid)
     assert [frame.text for frame in call.frames[-2:]] == ["last", ""]
     sent = [int(frame.text) for frame in call.frames[:-2]]
@@ -577,8 +573,7 @@ def test_a_receiver_that_goes_ends_the_handler(slow_host: NrHost, kind: str) -> 
     slow_host.stream_data(sid, b"x")
     assert slow_host.wait(sid, frames=1).data == [b"x"]
     slow_host.drop(sid)
-    while slow_host.stream_data(sid, b"y") != Status.INVALID:
-        pass
+    until(lambda: slow_host.stream_data(sid, b"y") == Status.INVALID)
 
 
 # ---- many ----

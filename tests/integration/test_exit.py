@@ -179,6 +179,8 @@ def test_what_was_printed_is_not_lost(start_host: StartHost, build: BuildPlugin)
     assert host.load(build(source)) == Status.OK
     assert host.call("print").reply.status == Status.OK
     assert host.exit("exit_without_shutdown") == 0
+    assert b"a line\n" in host.stderr()
+    assert b"another line\n" in host.stderr()
 
 
 # ---- fork ----

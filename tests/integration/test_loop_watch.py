@@ -211,11 +211,11 @@ def test_each_loop_is_watched(watched: Path, start_host: StartHost) -> None:
     assert [host.wait(sid).reply.status for sid in sids] == [Status.OK] * 2
 
 
-def test_it_is_said_once_and_where_nobody_watches_never(watched: Path, unwatched: Path, start_host: StartHost) -> None:
+def test_it_is_said_once_and_where_nobody_watches_never(patient: Path, unwatched: Path, start_host: StartHost) -> None:
     """A later block that is reported tells that the earlier one had its time."""
     host = start_host()
     places = ["off", "first", "second"]
-    for plugin, path in zip(places, (unwatched, watched, watched), strict=True):
+    for plugin, path in zip(places, (unwatched, patient, patient), strict=True):
         assert host.load(path, plugin=plugin) == Status.OK
     sids = {}
     for n, plugin in enumerate(places):

@@ -18,6 +18,7 @@ SOURCE = """
 
     plugin = Plugin("hosted", version="2.1.0", workers=4, shutdown_timeout_s=0.3)
     held = threading.Event()
+    holding = threading.Semaphore(0)
     over = []
 
     @plugin.handle("echo")
@@ -72,8 +73,13 @@ SOURCE = """
 
     @plugin.handle("hold")
     def hold(req):
+        holding.release()
         held.wait(30)
         return b"let go"
+
+    @plugin.handle_sync("holding")
+    def wait_holding(req):
+        holding.acquire()
 
     @plugin.handle_sync("let_go")
     def let_go(req):
@@ -94,6 +100,14 @@ HEAD = """
     from nylon_ring_py import Status
     from nylon_ring_py.host import *
     path = sys.argv[1]
+
+    def waits(thread):
+        # Whether its call was taken, and its reply is waited for.
+        frame, names = sys._current_frames().get(thread.ident), set()
+        while frame is not None:
+            names.add(frame.f_code.co_name)
+            frame = frame.f_back
+        return "wait_for_reply" in names
 """
 
 
@@ -272,18 +286,20 @@ def test_unload_answers_and_ends_what_is_open(plugin: Path, abi: str) -> None:
         host = Host.load(path, abi=sys.argv[2])
         chat = host.call_stream("chat")
         assert chat.recv(30).data == b"hello"
-        outcomes = []
+        outcomes, storming = [], threading.Semaphore(0)
         def wait():
             outcomes.append(host.call("hold").data)
         def storm():
             try:
                 while True:
                     host.call("echo")
+                    storming.release()
             except (HostClosedError, RefusedError):
                 outcomes.append("refused")
         threads = [threading.Thread(target=each) for each in (wait, storm, storm)]
         for thread in threads: thread.start()
-        while host.in_progress < 2: pass
+        host.call("holding")
+        storming.acquire()
         host.unload()
         host.unload()
         for thread in threads: thread.join()
@@ -377,7 +393,7 @@ def test_the_interpreter_ends_with_a_plugin_open(plugin: Path, abi: str, end: st
         feed = host.call_stream("endless")
         held = threading.Thread(target=lambda: second.call("hold"), daemon=True)
         held.start()
-        while not second.in_progress: pass
+        second.call("holding")
         assert feed.recv().data == b"more"
         {end}
     """

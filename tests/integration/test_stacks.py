@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import pytest
-from conftest import CORE_THREADS, BuildPlugin, StartHost
+from conftest import CORE_THREADS, BuildPlugin, StartHost, until
 from nrhost import NrHost, Status
 
 SMALL, RUST = 64 << 10, 2 << 20  # one that runs no Python, and what Rust gives a thread
@@ -16,6 +15,7 @@ SOURCE = '''
     from nylon_ring_py import Plugin
 
     plugin = Plugin("deep", workers=1, shutdown_timeout_s=0.2)
+    plugin.handle_sync("queued")(lambda req: str(plugin.stats().entries["echo"].queued))
     held = threading.Event()
     released = threading.Event()
 
@@ -75,11 +75,8 @@ def hold_the_pool(host: NrHost) -> tuple[int, list[int]]:
     """The only worker is in a handler that waits, and four threads with little stack wait for it."""
     sid = host.submit("hold").sid
     assert host.call("wait_held").reply.text == "True"
-    threads = host.process().threads
     jobs = [host.start_call("echo", body=b"small", on="thread", stack=SMALL) for _ in range(4)]
-    deadline = time.monotonic() + 20
-    while host.process().threads < threads + len(jobs):
-        assert time.monotonic() < deadline, "they did not wait"
+    until(lambda: host.call("queued").reply.text == "4")
     return sid, jobs
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from conftest import BuildPlugin, StartHost
+from conftest import BuildPlugin, StartHost, until
 from nrhost import NrHost, Status
 
 SOURCE = '''
@@ -163,8 +163,7 @@ def test_a_generator_that_yields_nothing(host: NrHost) -> None:
 def test_closed_between_two_frames(host: NrHost) -> None:
     sid = host.submit("steps", kind="stream", path="a").sid
     assert host.wait(sid, frames=1).data == [b"first"]
-    while text(host) != "waiting":  # it is asked for the second frame
-        pass
+    until(lambda: text(host) == "waiting")  # it is asked for the second frame
     assert host.stream_close(sid) == Status.OK
     host.call("go", body=b"a")
     call = host.wait(sid)
@@ -188,8 +187,7 @@ def test_a_receiver_that_goes_closes_the_generator(host: NrHost) -> None:
     sid = host.submit("endless", kind="stream").sid
     host.wait(sid, frames=1)
     host.drop(sid)
-    while text(host) != "finally":
-        pass
+    until(lambda: text(host) == "finally")
     assert host.stream_close(sid) == Status.INVALID
 
 
@@ -216,8 +214,7 @@ def test_a_generator_returns_nothing(host: NrHost) -> None:
 def test_a_generator_that_ends_by_a_status(host: NrHost, status: Status) -> None:
     call = host.stream("ends", body=b"%d" % status)
     assert [(frame.status, frame.data) for frame in call.frames] == [(Status.OK, b"first"), (status, b"bye")]
-    while text(host) != "finally":  # it is closed after that frame
-        pass
+    until(lambda: text(host) == "finally")  # it is closed after that frame
 
 
 def test_what_a_generator_raises_after_its_end_is_logged(host: NrHost) -> None:
@@ -237,8 +234,7 @@ def test_frames_from_many_threads_keep_their_order(host: NrHost) -> None:
     assert Counter(number for number, _ in sent) == {str(n): 500 for n in range(8)}
     for n in range(8):
         assert [int(i) for number, i in sent if number == str(n)] == list(range(500))
-    while text(host) != "False":
-        pass
+    until(lambda: text(host) == "False")
     assert host.ledger().overlaps == 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -150,7 +151,7 @@ def test_a_million_calls_from_threads_that_come_and_go(host: NrHost) -> None:
     )  # fmt: skip
     assert (storm.accepted, storm.terminals, storm.refused) == (calls, calls, 0)
     assert (storm.wrong, storm.timeouts, storm.no_reply) == (0, 0, 0)
-    assert states(host) == before
+    until(lambda: states(host) == before)
 
 
 def test_pooled_calls_of_64_threads(host: NrHost) -> None:
@@ -159,7 +160,7 @@ def test_pooled_calls_of_64_threads(host: NrHost) -> None:
         calls=60_000, threads=64, waves=3, check_echo=True, unary="echo", raw="echo_raw_pooled", stream="feed"
     )
     assert (storm.terminals, storm.wrong, storm.timeouts) == (60_000, 0, 0)
-    assert states(host) == before
+    until(lambda: states(host) == before)
 
 
 def switches(pid: int) -> int:
@@ -210,12 +211,15 @@ def test_a_host_thread_keeps_its_local_data(host: NrHost) -> None:
         assert host.call("count").reply.data == b"%d" % n
 
 
+def has_freed(host: NrHost, times: int) -> bool:
+    return host.call("log").reply.text == repr(["unset"] * times)
+
+
 def test_local_data_is_freed_when_the_host_thread_ends(host: NrHost) -> None:
     for n in range(5):
         assert host.call("leave", on="thread").reply.status == Status.OK
         # The driver joins that thread before it answers, or soon after.
-        while host.call("log").reply.text != repr(["unset"] * (n + 1)):
-            pass
+        until(partial(has_freed, host, n + 1))
 
 
 CONTEXTS: list[tuple[str, str, list[bytes]]] = [
@@ -267,5 +271,4 @@ def test_python_threads_answer_later(host: NrHost) -> None:
     storm = host.storm(calls=2000, threads=16, check_echo=True, unary="later", raw="later_sync", stream="later_stream")
     assert (storm.terminals, storm.wrong, storm.timeouts) == (2000, 0, 0)
     assert host.stream("later_stream").data == [*(b"%d" % n for n in range(10)), b""]
-    while states(host) != before:  # the last thread is past its answer, but maybe not past its end
-        pass
+    until(lambda: states(host) == before)  # the last thread is past its answer, but maybe not past its end

@@ -89,7 +89,7 @@ COLLECTS = """
             self.me = self
 
         def __del__(self):
-            watchers, until = len(gc.callbacks), time.monotonic() + 5
+            watchers, until = len(gc.callbacks), time.monotonic() + 60
             stands.set()
             while len(gc.callbacks) == watchers and time.monotonic() < until:
                 time.sleep(0.001)         # until the other plugin's unload has begun to collect
@@ -103,7 +103,7 @@ COLLECTS = """
 
     @plugin.handle_raw("stands", sync=True)
     def show_stands(payload):
-        return b"yes" if stands.wait(5) else b"no"
+        return b"yes" if stands.wait(60) else b"no"
 """
 
 COLLECTED = """

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Any
 
 import pytest
+from conftest import until
 
 from nylon_ring_py import Plugin, RegistrationError
 from nylon_ring_py._session import Session
@@ -321,7 +322,7 @@ def test_a_lifespan_that_ends_early_is_logged_at_once(
     session = _session(plugin, loops)
     session.run_init()
     assert crashed.wait(30)
-    loops.run(asyncio.sleep(0))
+    until(lambda: len(logged.messages) > 0)
     (message,) = logged.messages
     assert "life, which ended while the plugin runs, raised ExceptionGroup" in message
     session.run_shutdown()

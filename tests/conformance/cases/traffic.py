@@ -82,9 +82,11 @@ def mixed_storms(pair: Pair) -> None:
         return pair.process().rss_kib
 
     rss_kib = [round_of_all() for _ in range(3)]
-    # Heaps of sixteen callers and their workers come and go by some MiB.
-    if rss_kib[-1] - rss_kib[0] > 4096:
-        raise Failed(f"memory after each of three rounds: {rss_kib} KiB, expected at most 4096 KiB more after the last")
+    # Heaps of sixteen callers and their workers come and go by some MiB; what is lost is lost in every round.
+    while rss_kib[-1] - rss_kib[-3] > 4096:
+        if len(rss_kib) == 7:
+            raise Failed(f"memory after each round: {rss_kib} KiB, expected at most 4096 KiB more after two of them")
+        rss_kib.append(round_of_all())
 
 
 @case(needs=("duplex",), entries=[entry for entry, _, _ in MIX])
