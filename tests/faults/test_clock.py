@@ -19,7 +19,7 @@ SOURCE = """
     import time
     from nylon_ring_py import Plugin
 
-    plugin = Plugin("timed", workers=2, shutdown_timeout_s=float(os.environ["TEST_TIMEOUT"]))
+    plugin = Plugin("timed", workers=2, shutdown_timeout_s=float(os.environ.get("TEST_TIMEOUT", "30")))
     held = threading.Event()
     released = threading.Event()
 
