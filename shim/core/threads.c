@@ -150,6 +150,7 @@ void nrpy_thread_adopt(nrpy_thread *reserved) {
         return;
     }
     find_stack(reserved);
+    reserved->submits = 0; /* those of the thread that had it before */
     nrpy_thread_cached = reserved;
 }
 

@@ -57,6 +57,13 @@ class _Shop:
                 self.cancelled.set()
 
 
+def _call(host: FakeHost, entry: str) -> None:
+    """From a new thread: each one's first calls are timed, and later ones only now and then."""
+    caller = threading.Thread(target=host.call, args=(entry,))
+    caller.start()
+    caller.join()
+
+
 @pytest.fixture
 def shop() -> Iterator[_Shop]:
     made = _Shop()
@@ -67,8 +74,8 @@ def shop() -> Iterator[_Shop]:
 def test_calls_and_errors_are_counted_per_entry(shop: _Shop) -> None:
     with FakeHost(shop.plugin) as host:
         for _ in range(3):
-            host.call("ok")
-        host.call("bad")
+            _call(host, "ok")
+        _call(host, "bad")
         stats = shop.plugin.stats()
     assert list(stats.entries) == ["ok", "bad", "hold", "slow"]
     assert {name: (entry.calls, entry.errors, entry.running) for name, entry in stats.entries.items()} == {
@@ -121,7 +128,7 @@ def test_without_a_host_there_are_none(shop: _Shop) -> None:
 
 def test_they_are_json(shop: _Shop) -> None:
     with FakeHost(shop.plugin) as host:
-        host.call("ok")
+        _call(host, "ok")
         told = json.loads(json.dumps(shop.plugin.stats().to_dict()))
     assert told["entries"]["ok"]["calls"] == told["totals"]["calls"] == 1
     assert told["entries"]["ok"]["latency"]["count"] == 1
@@ -194,8 +201,8 @@ def test_a_registry_shows_every_entry(shop: _Shop) -> None:
     prometheus.register(shop.plugin, registry)
     with FakeHost(shop.plugin) as host:
         for _ in range(3):
-            host.call("ok")
-        host.call("bad")
+            _call(host, "ok")
+        _call(host, "bad")
         text = prometheus_client.generate_latest(registry).decode()
 
         def value(name: str, entry: str, **labels: str) -> float | None:
@@ -227,10 +234,10 @@ def test_a_registry_is_shared_by_plugins_and_survives_them() -> None:
 
     assert calls("one") is None
     with FakeHost(one.plugin) as first, FakeHost(two.plugin) as second:
-        first.call("ok")
-        second.call("ok")
+        _call(first, "ok")
+        _call(second, "ok")
         with FakeHost(again.plugin) as third:  # as while a plugin is reloaded
-            third.call("ok")
+            _call(third, "ok")
             assert (calls("one"), calls("two")) == (2, 1)
         assert (calls("one"), calls("two")) == (1, 1)
     assert (calls("one"), calls("two")) == (None, None)
@@ -269,8 +276,8 @@ def test_a_meter_observes_every_entry() -> None:
     assert _points(reader) == {}
     with FakeHost(one.plugin) as first, FakeHost(two.plugin) as second:
         for _ in range(2):
-            first.call("ok")
-        second.call("bad")
+            _call(first, "ok")
+        _call(second, "bad")
         points = _points(reader)
         latency = one.plugin.stats().entries["ok"].latency
     assert points["nylon_ring.calls"]["one", "ok"] == 2
