@@ -7,6 +7,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import Any, NoReturn, TypeVar, overload
 
+    from nylon_ring_py._core import Request
+
     Default = TypeVar("Default")
 
 
@@ -178,6 +180,18 @@ def refuse_state(entry: str) -> NoReturn:
         f"this request of entry {entry!r} is a copy, as it comes to the worker process of an executor, and the state "
         "of its call stays with the host: answer with what is to be kept, or use a handler without executor="
     )
+
+
+def reduce_request(fields: dict[str, Any]) -> tuple[object, ...]:
+    """What pickle makes a request of in another process. The state tells it that it is a copy."""
+    return remake_request, (fields,), True
+
+
+def remake_request(fields: dict[str, Any]) -> Request:
+    """A request with these arguments of its constructor."""
+    from nylon_ring_py._core import Request
+
+    return Request(**fields)
 
 
 def _to_bytes(text: str | bytes) -> bytes:

@@ -8,6 +8,7 @@
 #include "monitor.h"
 #include "queued.h"
 #include "reply.h"
+#include "running.h"
 #include "runtime.h"
 #include "streams.h"
 #include "threads.h"
@@ -182,22 +183,33 @@ static bool is_running_for(nrpy_thread *thread, const nrpy_instance *instance) {
            atomic_load(&thread->running.instance) == instance;
 }
 
+typedef bool (*worker_question)(nrpy_worker *worker);
+
 /* A worker shows that it is at work before it takes its first item, so no item is ever out of sight. */
-static bool any_worker_of(nrpy_pool *pool, const nrpy_closing *run) {
+static bool is_at_work(nrpy_worker *worker) {
+    return atomic_load(&worker->in_handler);
+}
+
+static bool takes_item(nrpy_worker *worker) {
+    nrpy_thread *thread = atomic_load(&worker->thread);
+    return thread != NULL && atomic_load(&thread->takes_item);
+}
+
+static bool any_worker_of(nrpy_pool *pool, const nrpy_closing *run, worker_question is_so) {
     bool found = false;
     pthread_mutex_lock(&pool->lock);
     for (nrpy_worker *worker = pool->workers; worker != NULL && !found; worker = worker->next) {
-        found = atomic_load(&worker->in_handler) && atomic_load(&worker->thread) != run->caller;
+        found = is_so(worker) && atomic_load(&worker->thread) != run->caller;
     }
     pthread_mutex_unlock(&pool->lock);
     return found;
 }
 
-static bool any_worker_at_work(const nrpy_closing *run) {
+static bool any_worker(const nrpy_closing *run, worker_question is_so) {
     nrpy_pools pools = nrpy_instance_pools(run->instance);
     bool found = false;
     for (nrpy_pool **pool = pools.of; *pool != NULL && !found; pool++) {
-        found = any_worker_of(*pool, run);
+        found = any_worker_of(*pool, run, is_so);
     }
     return found;
 }
@@ -219,7 +231,7 @@ static void cancel_tasks(nrpy_instance *instance) {
 }
 
 static bool any_handler(const nrpy_closing *run) {
-    if (atomic_load(&run->instance->registry.count) > 0 || any_worker_at_work(run) || any_task(run)) {
+    if (atomic_load(&run->instance->registry.count) > 0 || any_worker(run, is_at_work) || any_task(run)) {
         return true;
     }
     for (nrpy_thread *thread = nrpy_thread_first(); thread != NULL; thread = thread->next) {
@@ -254,17 +266,43 @@ static bool is_worker(nrpy_instance *instance, const nrpy_thread *thread) {
     return found;
 }
 
+/* Makes the reply of the call that runs on a thread ours, without the GIL, which its handler may hold for good. Returns
+ * false where none of the instance's runs, or somebody answers for it. */
+static bool take_running(nrpy_thread *thread, const nrpy_instance *instance, uint64_t *sid) {
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* one close at a time: a slot has room for one */
+    pthread_mutex_lock(&lock);
+    uint64_t word = atomic_load(&thread->running.word);
+    *sid = atomic_load(&thread->running.sid);
+    bool taken = nrpy_running_is_open(thread, instance, *sid);
+    if (taken) {
+        uint64_t settled = word;
+        atomic_store(&thread->running.contest, word);
+        nrpy_fence_all_threads();
+        taken = atomic_load(&thread->running.word) == word &&
+                atomic_compare_exchange_strong(&thread->running.contest, &settled, word ^ NRPY_RUNNING ^ NRPY_TAKEN);
+    }
+    pthread_mutex_unlock(&lock);
+    return taken;
+}
+
+static void answer_running(nrpy_instance *instance) {
+    for (nrpy_thread *thread = nrpy_thread_first(); thread != NULL; thread = thread->next) {
+        uint64_t sid;
+        nrpy_visit visit;
+        if (take_running(thread, instance, &sid) && nrpy_visit_begin(&visit, instance)) {
+            nrpy_host_answer(instance, sid, NR_ERR, shutting_down, sizeof shutting_down - 1);
+            nrpy_visit_end(&visit);
+        }
+    }
+}
+
 /* Answers Err for all that still runs. */
 static void end_running(nrpy_closing *run) {
     nrpy_instance *instance = run->instance;
     for_each_exchange(instance, end_exchange);
     send_late_posts(instance);
+    answer_running(instance);
     for (nrpy_thread *thread = nrpy_thread_first(); thread != NULL; thread = thread->next) {
-        uint64_t sid = atomic_load(&thread->running.sid);
-        if (is_running_for(thread, instance) &&
-            (atomic_load(&thread->running.word) & NRPY_STATE_MASK) == NRPY_RUNNING) {
-            (void)nrpy_answer_running(instance, sid, NR_ERR, shutting_down, sizeof shutting_down - 1);
-        }
         if (thread != run->caller && is_running_for(thread, instance)) {
             run->host_thread_left |= !is_worker(instance, thread);
         }
@@ -287,7 +325,7 @@ static bool any_send(const nrpy_closing *run) {
     return false;
 }
 
-/* Whether a terminal waits for a thread that is inside the host for the same stream. */
+/* Whether a thread has the turn of a stream, inside the host or on its way there. */
 static bool any_held_up(const nrpy_closing *run) {
     bool found = false;
     nrpy_registry_walk walk = {.bucket = 0};
@@ -300,21 +338,31 @@ static bool any_held_up(const nrpy_closing *run) {
                     "shutdown_timeout_s=%g; they are lost\n",
                     run->instance->name, (unsigned long long)exchange->sid, run->instance->shutdown_timeout_s);
         }
-        found |= nrpy_exchange_is_held_up(exchange);
+        found |= nrpy_exchange_is_sending(exchange);
         nrpy_exchange_release(exchange);
     }
     return found || atomic_load(&run->instance->held_back) > 0;
 }
 
-/* Without a deadline: the host frees its context when we return. */
+/* Without a deadline: the host frees its context when we return. Whoever has claimed a reply sends it, and a worker shows
+ * what it has taken from its queue, so the host is not gone before. */
 static void wait_for_sends(const nrpy_closing *run) {
+    nrpy_instance *instance = run->instance;
     long interval_ns = 20000;
-    while (any_held_up(run)) {
+    for (;;) {
+        bool is_at_it = any_worker(run, takes_item);
+        answer_running(instance);
+        send_late_posts(instance);
+        is_at_it |= any_held_up(run);
+        is_at_it |= any_send(run);
+        if (!is_at_it && atomic_load(&instance->late_posts) == NULL) {
+            break;
+        }
         rest(&interval_ns);
     }
-    send_late_posts(run->instance);
     interval_ns = 20000;
     atomic_store(&run->instance->host_gone, true);
+    nrpy_fence_all_threads();
     while (any_send(run)) {
         rest(&interval_ns);
     }
@@ -536,6 +584,7 @@ void nrpy_instance_abandon(nrpy_instance *instance) {
     nrpy_closing sends = {.instance = instance, .caller = self, .caller_visits = count_visits(self, instance)};
     int64_t until_ns = after(ABANDON_S);
     long interval_ns = 20000;
+    nrpy_fence_all_threads();
     while (any_send(&sends) && is_before(until_ns)) {
         rest(&interval_ns);
     }

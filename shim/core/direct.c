@@ -167,7 +167,7 @@ static inline void drop_reply(nrpy_thread *thread, nrpy_reply *reply) {
 }
 
 static COLD NrStatus leave_closed(nrpy_thread *thread, nrpy_instance *instance, nrpy_attachment *attachment) {
-    bool unanswered = nrpy_running_claim(thread);
+    bool unanswered = nrpy_running_claim(thread, NRPY_SENDING);
     nrpy_running_end(thread);
     nrpy_detach(attachment);
     return unanswered ? nrpy_refusal(instance) : NR_OK; /* close may have answered what it saw running */
@@ -217,11 +217,11 @@ NrStatus nrpy_run_directly(nrpy_instance *instance, const nrpy_entry *entry, uin
     (void)nrpy_at_work_for(thread, outer);
     nrpy_running_count(entry, reply.status, began_ns, weight);
     thread->frames = frame.outer;
-    bool was_attached = attachment.was_attached;
-    nrpy_detach(&attachment);
-    PyThreadState *state = __builtin_expect(was_attached, 0) ? PyEval_SaveThread() : NULL;
-    nrpy_running_send(thread, instance, sid, &reply);
-    if (__builtin_expect(state != NULL, 0)) {
+    nrpy_close_attachment(&attachment);
+    bool is_claimed = nrpy_running_claim(thread, NRPY_SENDING);
+    PyThreadState *state = PyEval_SaveThread();
+    nrpy_running_send(thread, instance, sid, is_claimed, &reply);
+    if (__builtin_expect(attachment.was_attached, 0)) {
         nrpy_back_from_host(state);
         nrpy_reply_clear(&reply);
     } else {

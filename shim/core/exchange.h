@@ -139,10 +139,9 @@ bool nrpy_exchange_send(nrpy_exchange *exchange, NrStatus status, const void *by
  * whether this was its end. */
 bool nrpy_exchange_end(nrpy_exchange *exchange, const char *text, uint64_t length);
 
-/* Whether frames wait for a thread that is sending one. */
-static inline bool nrpy_exchange_is_held_up(nrpy_exchange *exchange) {
-    enum { HELD_UP = NRPY_TURN_BUSY | NRPY_TURN_MORE };
-    return (atomic_load(&exchange->turn) & HELD_UP) == HELD_UP;
+/* Whether a thread is sending, or is about to. */
+static inline bool nrpy_exchange_is_sending(nrpy_exchange *exchange) {
+    return (atomic_load(&exchange->turn) & NRPY_TURN_BUSY) != 0;
 }
 
 /* Lets go of frames that the host still has no room for; only the terminal is offered once more, as Err where it would

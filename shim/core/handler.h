@@ -14,7 +14,14 @@ static inline PyObject *nrpy_call_handler(PyObject *handler, PyObject *argument,
     /* The instance may be unloaded while a handler that never ends runs on. */
     Py_INCREF(handler);
     PyObject *arguments[] = {argument, callback};
-    PyObject *result = PyObject_Vectorcall(handler, arguments, callback != NULL ? 2 : 1, NULL);
+    size_t count = callback != NULL ? 2 : 1;
+    PyObject *result;
+    if (__builtin_expect(PyFunction_Check(handler),
+                         1)) { /* what PyObject_Vectorcall does, less the checks of foreign code */
+        result = ((PyFunctionObject *)handler)->vectorcall(handler, arguments, count, NULL);
+    } else {
+        result = PyObject_Vectorcall(handler, arguments, count, NULL);
+    }
     nrpy_author_returned(result);
     Py_DECREF(handler);
     return result;

@@ -48,9 +48,7 @@ static int answer_running(nrpy_instance *instance, uint64_t sid, PyObject *data,
     if (nrpy_reply_from_data(&reply, data, status) != 0) {
         return -1;
     }
-    PyThreadState *state = PyEval_SaveThread();
-    int answered = nrpy_answer_running(instance, sid, reply.status, reply.bytes, reply.length);
-    nrpy_back_from_host(state);
+    int answered = nrpy_answer_running(instance, sid, &reply);
     nrpy_reply_clear(&reply);
     if (answered < 0) {
         PyErr_NoMemory();

@@ -172,6 +172,9 @@ static int add_types(PyObject *module) {
     PyTypeObject *types[] = {&nrpy_request_type,   &nrpy_callback_type,    &nrpy_instance_type, &nrpy_call_type,
                              &nrpy_stream_type,    &nrpy_stream_wait_type, &nrpy_waiter_type,   &nrpy_runner_type,
                              &nrpy_loop_feed_type, &nrpy_fake_host_type,   &nrpy_body_type};
+    if (nrpy_request_types_ready() != 0) {
+        return -1;
+    }
     for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
         if (PyModule_AddType(module, types[i]) != 0) {
             return -1;

@@ -86,8 +86,9 @@ PyObject *nrpy_argument_over_call(nrpy_call *call) {
 /* With the GIL given up meanwhile. Counted by its name (scripts/budget.py). */
 __attribute__((noinline)) static void send_reply(nrpy_thread *thread, nrpy_instance *instance, uint64_t sid,
                                                  nrpy_reply *reply) {
+    bool is_claimed = nrpy_running_claim(thread, NRPY_SENDING);
     PyThreadState *state = PyEval_SaveThread();
-    nrpy_running_send(thread, instance, sid, reply);
+    nrpy_running_send(thread, instance, sid, is_claimed, reply);
     nrpy_worker_reattach(thread, state);
     nrpy_reply_clear(reply);
 }
@@ -99,6 +100,7 @@ static void run_plain_call(nrpy_instance *instance, nrpy_thread *thread, nrpy_ca
     unsigned weight = call->weight;
     nrpy_count_with_gil(&entry->counters->calls);
     nrpy_running_begin(thread, instance, entry, sid);
+    nrpy_item_is_shown(thread);
     PyObject *argument = nrpy_argument_over_call(call);
     PyObject *result = argument != NULL ? nrpy_call_handler(entry->handler, argument, NULL) : NULL;
     nrpy_reply reply;
@@ -114,6 +116,7 @@ static void run_plain_call(nrpy_instance *instance, nrpy_thread *thread, nrpy_ca
 static void run_exchange_call(nrpy_instance *instance, nrpy_thread *thread, nrpy_call *call) {
     const nrpy_entry *entry = call->entry;
     nrpy_exchange *exchange = call->exchange;
+    nrpy_item_is_shown(thread);
     if (nrpy_exchange_is_cancelled(exchange)) {
         nrpy_call_free(call);
         nrpy_skip_handler(exchange);
@@ -157,6 +160,7 @@ void nrpy_run_item(nrpy_instance *instance, nrpy_thread *thread, nrpy_item *item
     }
     case NRPY_ITEM_INBOX: {
         nrpy_exchange *exchange = nrpy_exchange_of_inbox(item);
+        nrpy_item_is_shown(thread);
         (void)nrpy_at_work_for(thread, exchange);
         nrpy_serve_inbox(exchange);
         (void)nrpy_at_work_for(thread, NULL);
@@ -168,6 +172,7 @@ void nrpy_run_item(nrpy_instance *instance, nrpy_thread *thread, nrpy_item *item
     case NRPY_ITEM_POST: {
         PyThreadState *state = PyEval_SaveThread();
         nrpy_refuse_item(instance, item, NULL); /* neither runs Python: both are delivered the same way when closing */
+        nrpy_item_is_shown(thread);
         nrpy_worker_reattach(thread, state);
         break;
     }

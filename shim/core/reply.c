@@ -6,6 +6,7 @@
 #include "host.h"
 #include "module.h"
 #include "owned.h"
+#include "running.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -102,37 +103,47 @@ static void post(nrpy_instance *instance, nrpy_post *made) {
     } while (!atomic_compare_exchange_weak(&instance->late_posts, &newest, &made->item));
 }
 
-/* Claims the call if this thread runs it now. */
+/* Claims the call if this thread runs it now. Needs the GIL: the thread does not go on to another call meanwhile. */
 static bool claim(nrpy_thread *thread, nrpy_instance *instance, uint64_t sid) {
-    uint64_t word = atomic_load(&thread->running.word);
-    return (word & NRPY_STATE_MASK) == NRPY_RUNNING && atomic_load(&thread->running.instance) == instance &&
-           atomic_load(&thread->running.sid) == sid &&
-           atomic_compare_exchange_strong(&thread->running.word, &word,
-                                          (word & ~(uint64_t)NRPY_STATE_MASK) | NRPY_TAKEN);
+    return nrpy_running_is_open(thread, instance, sid) && nrpy_running_claim(thread, NRPY_TAKEN);
 }
 
-int nrpy_answer_running(nrpy_instance *instance, uint64_t sid, NrStatus status, const void *bytes, uint64_t length) {
-    nrpy_before_host();
-    nrpy_thread *self = nrpy_thread_self();
-    bool may_send = self != NULL && nrpy_may_send(self, instance, sid);
-    nrpy_post *made = self != NULL && !may_send ? new_post(sid, status, bytes, length) : NULL;
-    if (!may_send && made == NULL) {
-        return -1; /* before the call is claimed: whoever claims it owes the answer */
-    }
+static bool claim_anywhere(nrpy_thread *self, nrpy_instance *instance, uint64_t sid) {
     bool claimed = claim(self, instance, sid); /* most often a handler answers for itself */
     for (nrpy_thread *thread = nrpy_thread_first(); thread != NULL && !claimed; thread = thread->next) {
         claimed = claim(thread, instance, sid);
     }
-    nrpy_visit visit;
+    return claimed;
+}
+
+int nrpy_answer_running(nrpy_instance *instance, uint64_t sid, const nrpy_reply *reply) {
+    nrpy_before_host();
+    nrpy_thread *self = nrpy_thread_self();
+    bool may_send = self != NULL && nrpy_may_send(self, instance, sid);
+    nrpy_post *made = self != NULL && !may_send ? new_post(sid, reply->status, reply->bytes, reply->length) : NULL;
+    if (!may_send && made == NULL) {
+        return -1; /* before the call is claimed: whoever claims it owes the answer */
+    }
+    nrpy_visit visit; /* before the claim too: with the host gone, the answer would be nobody's */
+    if (!nrpy_visit_begin(&visit, instance)) {
+        free(made);
+        return 0;
+    }
+    bool claimed = claim_anywhere(self, instance, sid);
     if (!claimed) {
         free(made);
-    } else if (made != NULL) {
-        post(instance, made);
-    } else if (nrpy_visit_begin(&visit, instance)) {
-        nrpy_host_answer(instance, sid, status, bytes, length);
         nrpy_visit_end(&visit);
+        return 0;
     }
-    return claimed;
+    PyThreadState *state = PyEval_SaveThread();
+    if (made != NULL) {
+        post(instance, made);
+    } else {
+        nrpy_host_answer(instance, sid, reply->status, reply->bytes, reply->length);
+    }
+    nrpy_visit_end(&visit);
+    nrpy_back_from_host(state);
+    return 1;
 }
 
 bool nrpy_is_sid_open(nrpy_instance *instance, uint64_t sid) {
@@ -143,8 +154,7 @@ bool nrpy_is_sid_open(nrpy_instance *instance, uint64_t sid) {
         return open;
     }
     for (nrpy_thread *thread = nrpy_thread_first(); thread != NULL; thread = thread->next) {
-        if ((atomic_load(&thread->running.word) & NRPY_STATE_MASK) == NRPY_RUNNING &&
-            atomic_load(&thread->running.instance) == instance && atomic_load(&thread->running.sid) == sid) {
+        if (nrpy_running_is_open(thread, instance, sid)) {
             return true;
         }
     }

@@ -91,9 +91,10 @@ bool nrpy_may_send(const nrpy_thread *thread, const nrpy_instance *instance, uin
 
 /*
  * Answers the unary call that runs on some thread under `sid`, if one does: claims it and sends, here or by a worker.
- * Must not hold the GIL. Returns 1, 0 where there was none, or -1 without memory: then nothing has happened.
+ * Needs the GIL, and gives it up while it sends. Returns 1, 0 where there was none, or -1 without memory: then nothing
+ * has happened.
  */
-int nrpy_answer_running(nrpy_instance *instance, uint64_t sid, NrStatus status, const void *bytes, uint64_t length);
+int nrpy_answer_running(nrpy_instance *instance, uint64_t sid, const nrpy_reply *reply);
 
 /* Whether a call with `sid` has begun and has not had its terminal reply. */
 bool nrpy_is_sid_open(nrpy_instance *instance, uint64_t sid);

@@ -4,6 +4,15 @@
 #include "instance.h"
 #include "module.h"
 
+#include <structmember.h>
+
+/* What a small object of Python's allocator holds (512 bytes). To copy so much costs less than to find out at each
+ * read whether it was: a plain slot is what the interpreter reads at once. */
+enum { SHORT_BODY = 512 - sizeof(PyBytesObject) };
+
+/* A request whose body becomes an object when it is read: a long one, or one that is borrowed. */
+static PyTypeObject long_request_type;
+
 typedef struct {
     PyObject_HEAD
     const nrpy_request_view *view; /* of the block, or of the host's memory while the host waits, or of nothing */
@@ -28,19 +37,36 @@ static int spare_count;
 static const NrRequest empty_metadata;
 static const nrpy_request_view nothing = {.meta = &nrpy_no_metadata}, nothing_with_metadata = {.meta = &empty_metadata};
 
-static request *new_request(void) {
+static request *new_request(PyTypeObject *type) {
     if (__builtin_expect(spare_count > 0, 1)) {
         request *self = spares[--spare_count];
+        Py_SET_TYPE(self, type);
         _Py_NewReference((PyObject *)self);
         return self;
     }
-    request *self = PyObject_New(request, &nrpy_request_type);
+    request *self = PyObject_New(request, type);
     if (self != NULL) {
         self->instance = self->entry = self->method = self->path = self->query = self->body = NULL;
         self->headers_raw = self->headers = self->args = self->state = NULL;
         self->block = NULL;
         self->lender = NULL;
         self->lost = self->travelled = false;
+    }
+    return self;
+}
+
+static PyObject *copy_body(const nrpy_request_view *view) {
+    return PyBytes_FromStringAndSize((const char *)view->body.ptr, (Py_ssize_t)view->body.len);
+}
+
+static request *new_request_over(const nrpy_request_view *view, bool borrows) {
+    bool is_short = view->body.len <= SHORT_BODY && !borrows;
+    request *self = new_request(__builtin_expect(is_short, 1) ? &nrpy_request_type : &long_request_type);
+    if (self != NULL && is_short) {
+        self->body = copy_body(view);
+        if (self->body == NULL) {
+            Py_CLEAR(self);
+        }
     }
     return self;
 }
@@ -56,7 +82,7 @@ static int own_names(request *self, nrpy_instance *instance, const nrpy_entry *e
 }
 
 PyObject *nrpy_request_over_call(nrpy_call *call) {
-    request *self = new_request();
+    request *self = new_request_over(&call->request, false);
     if (self == NULL) {
         return NULL;
     }
@@ -72,7 +98,7 @@ PyObject *nrpy_request_over_call(nrpy_call *call) {
 
 PyObject *nrpy_request_over_host(nrpy_instance *instance, const nrpy_entry *entry, uint64_t sid,
                                  const nrpy_request_view *view) {
-    request *self = new_request();
+    request *self = new_request_over(view, (entry->flags & NRPY_BORROW) != 0);
     if (self != NULL) {
         self->sid = sid;
         self->view = view;
@@ -195,9 +221,7 @@ static PyObject *get_body(PyObject *object, void *closure) {
             return NULL;
         }
         bool borrows = self->lender != NULL && (self->lent_entry->flags & NRPY_BORROW) != 0;
-        self->body =
-            borrows ? nrpy_body_over_host(self->view->body)
-                    : PyBytes_FromStringAndSize((const char *)self->view->body.ptr, (Py_ssize_t)self->view->body.len);
+        self->body = borrows ? nrpy_body_over_host(self->view->body) : copy_body(self->view);
     }
     return Py_XNewRef(self->body);
 }
@@ -379,7 +403,7 @@ static PyObject *request_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
     if (raw == NULL) {
         return NULL;
     }
-    request *self = new_request();
+    request *self = new_request(&nrpy_request_type);
     if (self == NULL) {
         Py_DECREF(raw);
         return NULL;
@@ -402,8 +426,8 @@ static PyObject *request_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
 
 /* ---- taken to another process ---- */
 
-/* What the constructor makes an equal request of. */
-static PyObject *request_getnewargs_ex(PyObject *object, PyObject *ignored) {
+/* As the class that authors know, whichever it is of. */
+static PyObject *request_reduce(PyObject *object, PyObject *ignored) {
     (void)ignored;
     static const char *const names[] = {"method", "path", "query", "headers", "body", "entry", "sid", "has_metadata"};
     static PyObject *(*const getters[])(PyObject *, void *) = {get_method, get_path,  get_query, get_headers_raw,
@@ -416,14 +440,9 @@ static PyObject *request_getnewargs_ex(PyObject *object, PyObject *ignored) {
         }
         Py_XDECREF(value);
     }
-    return kwargs != NULL ? Py_BuildValue("(()N)", kwargs) : NULL;
-}
-
-/* Anything true, so that the copy is told by request_setstate that it is one. */
-static PyObject *request_getstate(PyObject *object, PyObject *ignored) {
-    (void)object;
-    (void)ignored;
-    return Py_NewRef(Py_True);
+    PyObject *reduced = kwargs != NULL ? nrpy_call_helper("reduce_request", kwargs) : NULL;
+    Py_XDECREF(kwargs);
+    return reduced;
 }
 
 static PyObject *request_setstate(PyObject *object, PyObject *state) {
@@ -432,6 +451,8 @@ static PyObject *request_setstate(PyObject *object, PyObject *state) {
     return Py_NewRef(Py_None);
 }
 
+static const char body_doc[] = "The payload, as bytes.";
+
 static PyGetSetDef fields[] = {
     {"method", get_method, NULL, "The request's method, '' without metadata.", NULL},
     {"path", get_path, NULL, "The request's path, '' without metadata.", NULL},
@@ -439,7 +460,6 @@ static PyGetSetDef fields[] = {
     {"args", get_args, NULL, "The query string, parsed.", NULL},
     {"headers", get_headers, NULL, "The headers: case-insensitive, in order, with repeats.", NULL},
     {"headers_raw", get_headers_raw, NULL, "The headers as a list of (name, value) in bytes.", NULL},
-    {"body", get_body, NULL, "The payload, as bytes.", NULL},
     {"entry", get_entry, NULL, "The name of the entry that was called.", NULL},
     {"sid", get_sid, NULL, "The host's number for this call.", NULL},
     {"has_metadata", get_has_metadata, NULL, "Whether the host passed a request and not only a payload.", NULL},
@@ -450,10 +470,14 @@ static PyGetSetDef fields[] = {
 static PyMethodDef methods[] = {
     {"json", request_json, METH_NOARGS, "The body decoded as JSON."},
     {"msgpack", request_msgpack, METH_NOARGS, "The body decoded as MessagePack."},
-    {"__getnewargs_ex__", request_getnewargs_ex, METH_NOARGS, NULL},
-    {"__getstate__", request_getstate, METH_NOARGS, NULL},
+    {"__reduce__", request_reduce, METH_NOARGS, NULL},
     {"__setstate__", request_setstate, METH_O, NULL},
     {NULL, NULL, 0, NULL},
+};
+
+static PyMemberDef slots[] = {
+    {"body", T_OBJECT_EX, offsetof(request, body), READONLY, body_doc},
+    {NULL, 0, 0, 0, NULL},
 };
 
 PyTypeObject nrpy_request_type = {
@@ -465,5 +489,24 @@ PyTypeObject nrpy_request_type = {
     .tp_dealloc = request_dealloc,
     .tp_repr = request_repr,
     .tp_getset = fields,
+    .tp_members = slots,
     .tp_methods = methods,
 };
+
+static PyGetSetDef long_fields[] = {
+    {"body", get_body, NULL, body_doc, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyTypeObject long_request_type = {
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "nylon_ring_py.Request",
+    .tp_base = &nrpy_request_type,
+    .tp_basicsize = sizeof(request),
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .tp_dealloc = request_dealloc,
+    .tp_getset = long_fields,
+};
+
+int nrpy_request_types_ready(void) {
+    return PyType_Ready(&nrpy_request_type) == 0 && PyType_Ready(&long_request_type) == 0 ? 0 : -1;
+}

@@ -1,6 +1,6 @@
 /*
  * Request: what a handler gets. A window onto a call's block or the host's memory; a field becomes a Python object when
- * it is first read.
+ * it is first read, a short body at once.
  */
 #ifndef NRPY_REQUEST_H
 #define NRPY_REQUEST_H
@@ -10,6 +10,9 @@
 #include "call.h"
 
 extern PyTypeObject nrpy_request_type;
+
+/* Before the first request is made. Returns 0, or -1 raising. */
+int nrpy_request_types_ready(void);
 
 /* A request over `call`'s block, which it takes. New reference or NULL (then the block is still the caller's). */
 PyObject *nrpy_request_over_call(nrpy_call *call);

@@ -88,12 +88,10 @@ void nrpy_fence_all_threads(void) {
     if (atomic_load(&has_membarrier) && syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) == 0) {
         return;
     }
-    /* Not registered yet, or a kernel or sandbox without it: whoever holds the GIL now has published what it did before. */
-    nrpy_attachment attachment;
-    nrpy_thread *thread = nrpy_thread_self();
-    if (thread != NULL && nrpy_attach(&attachment, thread)) {
-        nrpy_detach(&attachment);
-    }
+    /* Not registered yet, or a kernel or sandbox without it. A processor keeps a store to itself, and a load ahead of it, for
+     * nanoseconds; a thread that loses its processor is fenced by that. */
+    struct timespec while_stores_settle = {.tv_nsec = 1000000};
+    nanosleep(&while_stores_settle, NULL);
 }
 
 /* ---- the thread's beginning ---- */
@@ -129,6 +127,7 @@ nrpy_thread *nrpy_thread_reserve(void) {
         thread = aligned_alloc(_Alignof(nrpy_thread), sizeof *thread);
         if (thread != NULL) {
             memset(thread, 0, sizeof *thread);
+            atomic_init(&thread->running.contest, UINT64_MAX); /* no call was ever contested */
             thread->next = atomic_load(&all_threads);
             atomic_store(&all_threads, thread);
         }

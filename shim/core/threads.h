@@ -23,10 +23,11 @@ struct nrpy_call;
 
 /*
  * The unary call that runs on a thread now. `word` holds a sequence number and a state; whoever moves it out of
- * NRPY_RUNNING by compare-and-swap owns the reply. The sequence tells a call from the next one on the same thread.
+ * NRPY_RUNNING owns the reply, but for close (running.h). The sequence tells a call from the next one on the same thread.
  */
 typedef struct nrpy_running {
-    _Atomic uint64_t word;
+    _Atomic uint64_t word;             /* moved out of NRPY_RUNNING under the GIL only */
+    _Atomic uint64_t contest;          /* the `word` of the last call that a close wanted to answer, and who got it */
     _Atomic(nrpy_instance *) instance; /* set before the word says NRPY_RUNNING */
     _Atomic uint64_t sid;
     const struct nrpy_entry *entry; /* the thread's own */
@@ -64,6 +65,7 @@ typedef struct nrpy_thread {
     uintptr_t python_size;            /* from there upwards; 0: the stack is too small, or was not found yet */
     size_t stack_size;                /* 0: not found yet */
     _Atomic bool waits_for_gil;       /* a worker with work in sight; read by the monitor */
+    _Atomic bool takes_item;          /* a worker: what it takes from its queue is not to be seen in its slot yet */
     nrpy_block_home blocks;           /* the thread's own, but for what comes back */
     struct nrpy_thread *next;         /* the list of all, only ever added to */
     struct nrpy_thread *next_free;    /* guarded by the list's lock */
@@ -80,8 +82,8 @@ typedef struct nrpy_attachment {
  * of the keys, and CPython's own must run after ours. Returns 0 or an errno. */
 int nrpy_threads_start(void);
 
-/* Has nrpy_fence_all_threads wait for no GIL from here on. The kernel takes 10 ms over it in a process with threads: so
- * nobody who waits may call this. */
+/* Has nrpy_fence_all_threads ask the kernel from here on. To register takes it 10 ms in a process with threads: so nobody who
+ * waits may call this. */
 void nrpy_threads_make_fence_quick(void);
 
 /* This thread's struct, or NULL without memory. */
@@ -117,6 +119,11 @@ static inline nrpy_thread *nrpy_thread_self(void) {
 static inline bool nrpy_is_in_handler(nrpy_thread *thread) {
     return (atomic_load(&thread->running.word) & NRPY_STATE_MASK) != NRPY_IDLE ||
            atomic_load(&thread->exchange) != NULL;
+}
+
+/* A worker's item is where close looks: in a slot, in the registry, or sent. */
+static inline void nrpy_item_is_shown(nrpy_thread *thread) {
+    atomic_store_explicit(&thread->takes_item, false, memory_order_release);
 }
 
 /* Whether this thread may wait for a host: none waits below it. NULL: a thread we know nothing of. */
@@ -192,14 +199,18 @@ static inline bool nrpy_attach(nrpy_attachment *attachment, nrpy_thread *thread)
     return true;
 }
 
-/* Closes the context and goes back to how it was before nrpy_attach. */
-static inline void nrpy_detach(nrpy_attachment *attachment) {
+/* Closes the context, and goes back to how it was before nrpy_attach; the first keeps the GIL. */
+static inline void nrpy_close_attachment(nrpy_attachment *attachment) {
     PyThreadState *state = attachment->state;
     nrpy_context_reset(state);
     if (__builtin_expect(attachment->outer_context != NULL, 0)) {
         state->context = attachment->outer_context;
         state->context_ver++;
     }
+}
+
+static inline void nrpy_detach(nrpy_attachment *attachment) {
+    nrpy_close_attachment(attachment);
     if (__builtin_expect(!attachment->was_attached, 1)) {
         PyEval_SaveThread();
     }
@@ -207,7 +218,7 @@ static inline void nrpy_detach(nrpy_attachment *attachment) {
 
 /*
  * Makes every store that another thread has done before its next look at shared memory visible here, and ours to it. The
- * other side needs no fence of its own, only program order: so the slots cost a call nothing. Must not hold the GIL.
+ * other side needs no fence of its own, only program order: so the slots cost a call nothing.
  */
 void nrpy_fence_all_threads(void);
 

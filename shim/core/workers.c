@@ -89,6 +89,15 @@ void nrpy_worker_reattach(nrpy_thread *thread, PyThreadState *state) {
     atomic_store_explicit(&thread->waits_for_gil, false, memory_order_relaxed);
 }
 
+static inline nrpy_item *take_item(nrpy_queue *queue, nrpy_thread *thread) {
+    atomic_store_explicit(&thread->takes_item, true, memory_order_relaxed);
+    nrpy_item *item = nrpy_queue_pop(queue);
+    if (item == NULL) {
+        nrpy_item_is_shown(thread);
+    }
+    return item;
+}
+
 /* Runs what is queued, with the GIL kept from one item to the next. Returns false where Python is not to be had. A
  * function of its own in the built core too: it is what `make budget` counts a worker's instructions in. */
 __attribute__((noinline)) static bool drain(nrpy_worker *worker, nrpy_thread *thread) {
@@ -103,7 +112,7 @@ __attribute__((noinline)) static bool drain(nrpy_worker *worker, nrpy_thread *th
     atomic_store(&worker->in_handler, true);
     nrpy_item *item;
     while (!atomic_load_explicit(&pool->stopping, memory_order_relaxed) &&
-           (item = nrpy_queue_pop(pool->queue)) != NULL) {
+           (item = take_item(pool->queue, thread)) != NULL) {
         nrpy_run_item(worker->instance, thread, item);
         nrpy_context_reset(thread->state);
         nrpy_owned_drop_plain();

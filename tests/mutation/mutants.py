@@ -126,10 +126,24 @@ MUTANTS = (
         ("integration/test_hello.py",),
     ),
     Mutant(
+        "a-handler-does-not-see-that-close-has-answered",
+        "shim/core/running.h",
+        "bool is_contested = (contest ^ word) <= NRPY_STATE_MASK;",
+        "bool is_contested = contest == 0;",
+        ("integration/test_close_contests.py",),
+    ),
+    Mutant(
+        "the-host-goes-before-a-claimed-reply",
+        "shim/core/closing.c",
+        "        is_at_it |= any_send(run);\n",
+        "",
+        ("integration/test_close_contests.py",),
+    ),
+    Mutant(
         "a-call-that-was-answered-is-answered-again",
         "shim/core/running.h",
-        "    if (!nrpy_running_claim(thread)) {\n        if (reply->length",
-        "    if (!nrpy_running_claim(thread) && instance == NULL) {\n        if (reply->length",
+        "    if (__builtin_expect(!is_claimed, 0)) {\n        if (reply->length",
+        "    if (!is_claimed && instance == NULL) {\n        if (reply->length",
         ("integration/test_answers.py",),
     ),
     Mutant(
