@@ -260,6 +260,8 @@ class LoopFeed:
         """Say that the event loop is there, and about to run."""
     def drain(self) -> None:
         """Begin the calls that are queued. On the event loop's thread."""
+    def dismiss(self) -> None:
+        """End the tasks that wait for a call, once no more will come. On the event loop's thread."""
 
 @final
 class Instance:

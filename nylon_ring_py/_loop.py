@@ -60,6 +60,7 @@ class Loops:
             while not feed.stopping:  # nobody else can end it: all the plugin's calls depend on it
                 self._run_on(loop)
             loop.remove_reader(feed.fileno())
+            feed.dismiss()
             self._end(loop)
         finally:
             try:

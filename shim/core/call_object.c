@@ -48,13 +48,15 @@ PyObject *nrpy_current_call(PyObject *module, PyObject *ignored) {
     if (nrpy_names.call_variable != NULL && PyContextVar_Get(nrpy_names.call_variable, NULL, &holder) != 0) {
         return NULL;
     }
-    if (holder != NULL) {
-        nrpy_exchange *own = Py_IS_TYPE(holder, &nrpy_callback_type) ? nrpy_callback_exchange(holder)
-                                                                     : ((nrpy_runner *)holder)->exchange;
+    nrpy_exchange *own = holder == NULL                            ? NULL
+                         : Py_IS_TYPE(holder, &nrpy_callback_type) ? nrpy_callback_exchange(holder)
+                                                                   : ((nrpy_runner *)holder)->exchange;
+    if (own != NULL) {
         PyObject *found = new_call(own, NULL, own->entry);
         Py_DECREF(holder);
         return found;
     }
+    Py_XDECREF(holder); /* a finalizer's, that runs between a task's calls */
     nrpy_thread *thread = nrpy_thread_self();
     nrpy_exchange *exchange = thread != NULL ? atomic_load(&thread->exchange) : NULL;
     if (exchange != NULL) {

@@ -1,5 +1,6 @@
 #include "loop.h"
 
+#include "call.h"
 #include "clock.h"
 #include "forked.h"
 #include "instance.h"
@@ -7,6 +8,7 @@
 #include "module.h"
 #include "owned.h"
 #include "runner.h"
+#include "runners.h"
 
 #include <errno.h>
 #include <string.h>
@@ -70,9 +72,7 @@ void nrpy_loop_cancel_all(nrpy_loop *loop) {
 /* ---- on the loop's thread ---- */
 
 static void run_item(nrpy_item *item) {
-    if (item->kind == NRPY_ITEM_CALL) {
-        nrpy_runner_begin((nrpy_call *)(void *)item);
-    } else if (item->kind == NRPY_ITEM_CANCEL) {
+    if (item->kind == NRPY_ITEM_CANCEL) {
         nrpy_exchange *exchange = nrpy_exchange_of_cancel(item);
         nrpy_runner_pass_cancel(exchange);
         nrpy_exchange_release(exchange);
@@ -83,20 +83,47 @@ static void run_item(nrpy_item *item) {
     }
 }
 
+/* An item of this turn, the caller's, or NULL. */
+static nrpy_item *take_item(nrpy_loop *loop) {
+    nrpy_item *item = loop->set_aside;
+    loop->set_aside = NULL;
+    if (item == NULL && loop->turn_left > 0) {
+        item = nrpy_queue_pop(&loop->queue);
+        loop->turn_left -= item != NULL;
+    }
+    return item;
+}
+
+nrpy_call *nrpy_loop_take_call(nrpy_loop *loop) {
+    nrpy_call *call = loop->next_call;
+    loop->next_call = NULL;
+    nrpy_item *item = call == NULL ? take_item(loop) : NULL;
+    if (item != NULL && item->kind == NRPY_ITEM_CALL) {
+        call = (nrpy_call *)(void *)item;
+    } else {
+        loop->set_aside = item != NULL ? item : loop->set_aside; /* it is for nobody who is in a task */
+    }
+    return call;
+}
+
 /* Runs what is queued. Returns whether more may be there. */
 static bool drain_queue(nrpy_loop *loop) {
-    for (int taken = 0; taken < BATCH;) {
-        nrpy_item *item = nrpy_queue_pop(&loop->queue);
+    loop->turn_left = BATCH;
+    while (loop->turn_left > 0 || loop->set_aside != NULL) {
+        nrpy_item *item = take_item(loop);
         if (item == NULL) {
             if (atomic_exchange(&loop->armed, true)) {
+                loop->turn_left = 0; /* who looks for a call without being woken finds none */
                 return false;
             }
             /* A producer that has not seen us armed has put its item in by now. */
             atomic_thread_fence(memory_order_seq_cst);
-            continue;
+        } else if (item->kind == NRPY_ITEM_CALL) {
+            loop->next_call = (nrpy_call *)(void *)item;
+            nrpy_runners_begin(loop);
+        } else {
+            run_item(item);
         }
-        run_item(item);
-        taken++;
     }
     return true;
 }
@@ -160,6 +187,12 @@ static PyObject *feed_bind(PyObject *feed, PyObject *event_loop) {
     Py_RETURN_NONE;
 }
 
+static PyObject *feed_dismiss(PyObject *feed, PyObject *ignored) {
+    (void)ignored;
+    nrpy_runners_dismiss(loop_in(feed));
+    Py_RETURN_NONE;
+}
+
 static PyObject *feed_get_number(PyObject *feed, void *closure) {
     (void)closure;
     return PyLong_FromUnsignedLong(loop_in(feed)->number);
@@ -173,6 +206,7 @@ static PyObject *feed_get_stopping(PyObject *feed, void *closure) {
 static PyMethodDef methods[] = {
     {"drain", feed_drain, METH_NOARGS, "Begins the calls that are queued."},
     {"fileno", feed_fileno, METH_NOARGS, "The descriptor that is readable when drain() is to be called."},
+    {"dismiss", feed_dismiss, METH_NOARGS, "Ends the tasks that wait for a call."},
     {"bind", feed_bind, METH_O, "The event loop is there, and about to run."},
     {NULL, NULL, 0, NULL},
 };

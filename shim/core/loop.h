@@ -17,6 +17,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
+struct nrpy_call;
 struct nrpy_entry;
 struct nrpy_instance;
 struct nrpy_runner;
@@ -35,11 +36,19 @@ typedef struct nrpy_loop {
     sem_t started;
     _Atomic(struct nrpy_thread *) thread;
     _Atomic bool has_ended;
-    PyObject *event_loop;      /* asyncio's; set by bind, cleared at the end; GIL */
-    PyObject *failure;         /* why it did not start: an exception; GIL */
-    struct nrpy_runner *first; /* the calls at work; GIL */
-    _Atomic unsigned runners;  /* how many they are */
-    unsigned number;           /* among the instance's loops */
+    PyObject *event_loop; /* asyncio's; set by bind, cleared at the end; GIL */
+    PyObject *failure;    /* why it did not start: an exception; GIL */
+    unsigned number;      /* among the instance's loops */
+
+    /* what the loop's thread does with its queue; GIL */
+    unsigned turn_left;          /* how many items more it takes before the event loop's other work has its turn */
+    nrpy_item *set_aside;        /* taken from the queue, and no call */
+    struct nrpy_call *next_call; /* taken from the queue, and to be begun */
+
+    struct nrpy_runner *first;   /* those at work for a call; GIL */
+    _Atomic unsigned runners;    /* how many they are */
+    struct nrpy_runner *resting; /* the others, the last one to rest first: references; GIL */
+    unsigned resting_count;
 
     /* for the watch over what keeps the loop from its other work */
     _Atomic int64_t step_began_ns; /* of a handler; 0: none is at a step */
@@ -72,6 +81,10 @@ void nrpy_loop_leave(nrpy_loop *loop);
 
 /* Has every task of the loop's cancelled soon. Any thread. */
 void nrpy_loop_cancel_all(nrpy_loop *loop);
+
+/* The next call, the caller's, or NULL where none waits or the event loop's other work comes first. On the loop's thread; needs
+ * the GIL. */
+struct nrpy_call *nrpy_loop_take_call(nrpy_loop *loop);
 
 /* Wakes the event loop whether it is armed or not. */
 void nrpy_loop_wake(nrpy_loop *loop);

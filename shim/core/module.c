@@ -17,6 +17,7 @@
 #include "stream_internal.h"
 #include "stream_object.h"
 #include "streams.h"
+#include "task_type.h"
 #include "waiter.h"
 
 #include <dlfcn.h>
@@ -112,22 +113,17 @@ int nrpy_names_load_asyncio(void) {
     if (nrpy_names.task_type != NULL) {
         return 0;
     }
-#if PY_VERSION_HEX >= 0x030c0000
-    PyObject *keywords = Py_BuildValue("(ssss)", "loop", "name", "context", "eager_start");
-#else
-    PyObject *keywords = Py_BuildValue("(sss)", "loop", "name", "context");
-#endif
     PyObject *context = Py_BuildValue("(s)", "context");
     PyObject *cancelled = attribute_of("asyncio", "CancelledError");
-    PyObject *task = attribute_of("asyncio", "Task");
-    if (keywords == NULL || context == NULL || cancelled == NULL || task == NULL) {
-        Py_XDECREF(keywords);
+    PyObject *base = attribute_of("asyncio", "Task");
+    PyObject *task = base != NULL ? nrpy_task_type_new(base) : NULL;
+    Py_XDECREF(base);
+    if (context == NULL || cancelled == NULL || task == NULL) {
         Py_XDECREF(context);
         Py_XDECREF(cancelled);
         Py_XDECREF(task);
         return -1;
     }
-    nrpy_names.task_keywords = keywords;
     nrpy_names.context_keyword = context;
     nrpy_names.cancelled_error = cancelled;
     nrpy_names.task_type = task;

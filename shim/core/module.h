@@ -24,8 +24,7 @@ typedef struct nrpy_python_names {
     PyObject *no_wait;       /* an awaitable that is done */
 
     /* only once a plugin has event loops */
-    PyObject *task_type; /* asyncio.Task */
-    PyObject *task_keywords;
+    PyObject *task_type; /* task_type.h */
     PyObject *context_keyword;
     PyObject *cancelled_error;
 } nrpy_python_names;

@@ -1,55 +1,67 @@
 #include "runner.h"
 
-#include "callback.h"
 #include "clock.h"
+#include "coroutine.h"
 #include "forked.h"
 #include "handler.h"
 #include "inbox.h"
 #include "loop_watch.h"
 #include "module.h"
-#include "queued.h"
-#include "request.h"
 #include "stream_object.h"
-#include "streams.h"
-#include "task.h"
+#include "task_type.h"
+#include "traces.h"
+#include "waiter.h"
 
-/* ---- the list of a loop's runners ---- */
+/* So many a thousand streams or slow calls may leave behind without their tasks having to be made again; some 1 KiB each. */
+enum { RESTING_MAX = 1024 };
 
-static void enlist(nrpy_runner *self) {
-    nrpy_loop *loop = nrpy_runner_loop(self);
-    self->next = loop->first;
-    self->link = &loop->first;
+/* ---- the lists of a loop's runners ---- */
+
+static void enlist(nrpy_runner *self, nrpy_runner **list) {
+    self->next = *list;
+    self->link = list;
     if (self->next != NULL) {
         self->next->link = &self->next;
     }
-    loop->first = self;
-    atomic_fetch_add(&loop->runners, 1);
-    nrpy_loop_watch_begin(loop);
+    *list = self;
 }
 
-static void delist(nrpy_runner *self) {
+static void unlist(nrpy_runner *self) {
     *self->link = self->next;
     if (self->next != NULL) {
         self->next->link = self->link;
     }
     self->link = NULL;
-    atomic_fetch_sub(&nrpy_runner_loop(self)->runners, 1);
 }
 
-/* ---- the end of a handler ---- */
+/* ---- the beginning and the end of a handler ---- */
+
+/* Takes the reference to the exchange. */
+static void engage(nrpy_runner *self, nrpy_exchange *exchange) {
+    nrpy_loop *loop = self->loop;
+    if (self->exchange != NULL) {
+        nrpy_exchange_release(self->exchange);
+    }
+    self->exchange = exchange;
+    self->cancels = 0;
+    exchange->runner = (nrpy_runner *)Py_NewRef(self);
+    enlist(self, &loop->first);
+    atomic_fetch_add(&loop->runners, 1);
+    nrpy_loop_watch_begin(loop);
+}
 
 /* Its last references may go here: the runner is kept by the caller. */
 static void retire(nrpy_runner *self) {
-    if (self->link == NULL) {
+    nrpy_exchange *exchange = self->exchange;
+    if (exchange->runner != self) {
         return;
     }
-    nrpy_exchange *exchange = self->exchange;
-    delist(self);
+    unlist(self);
+    atomic_fetch_sub(&self->loop->runners, 1);
     if (self->stream != NULL) {
         nrpy_stream_retire(self->stream);
     }
     Py_CLEAR(self->coroutine);
-    Py_CLEAR(self->task);
     Py_CLEAR(self->callback);
     Py_CLEAR(self->stream);
     exchange->runner = NULL;
@@ -66,16 +78,94 @@ static void finish(nrpy_runner *self, PyObject *result) {
     retire(self);
 }
 
-/* ---- as a coroutine ---- */
+/* ---- between two calls ---- */
+
+void nrpy_runner_leave_rest(nrpy_runner *self) {
+    unlist(self);
+    self->loop->resting_count--;
+    Py_DECREF(self); /* the list's */
+}
+
+/* Its task ends, or has. What is left is the exchange, for current_call() of a child. */
+static void end(nrpy_runner *self) {
+    self->is_over = true;
+    Py_CLEAR(self->waiter);
+    Py_CLEAR(self->variables);
+    Py_CLEAR(self->context);
+    Py_CLEAR(self->task);
+}
+
+static PySendResult end_task(nrpy_runner *self, PyObject **result) {
+    if (self->is_kept && nrpy_task_look(self->task) != 0) { /* the last time that its call is known */
+        PyErr_WriteUnraisable(self->task);
+    }
+    end(self);
+    *result = Py_NewRef(Py_None);
+    return PYGEN_RETURN;
+}
+
+/* Its task is suspended: asyncio.all_tasks() refers to it from here on, if not before. */
+static void note_wait(nrpy_runner *self) {
+    self->weakrefs = 1;
+}
+
+static bool may_rest(const nrpy_runner *self) {
+    const nrpy_loop *loop = self->loop;
+    return !self->is_leaving && loop->resting_count < RESTING_MAX && !atomic_load(&loop->stopping);
+}
+
+/* The task is suspended until there is a call, or ends. */
+static PySendResult rest(nrpy_runner *self, PyObject **result) {
+    if (self->waiter == NULL && may_rest(self)) {
+        self->waiter = nrpy_waiter_new(self->loop->event_loop);
+        PyErr_Clear(); /* without memory it ends */
+    }
+    if (self->waiter == NULL || !may_rest(self)) {
+        return end_task(self, result);
+    }
+    if (self->exchange != NULL) {
+        nrpy_exchange_release(self->exchange);
+        self->exchange = NULL;
+    }
+    nrpy_task_marks_of(self->task)->is_resting = true;
+    enlist((nrpy_runner *)Py_NewRef(self), &self->loop->resting);
+    self->loop->resting_count++;
+    nrpy_waiter_begin(self->waiter);
+    note_wait(self);
+    *result = Py_NewRef(self->waiter);
+    return PYGEN_NEXT;
+}
+
+/* In the first step of its task. */
+static void begin(nrpy_runner *self) {
+    self->has_begun = true;
+    self->holders = Py_REFCNT(self) - 2; /* the task's, and that of this step */
+    self->weakrefs = nrpy_task_weakrefs(self->task);
+    PyObject *token = PyContextVar_Set(nrpy_names.call_variable, (PyObject *)self);
+    Py_XDECREF(token);
+    self->variables = token != NULL ? nrpy_context_variables(self->context) : NULL;
+    PyErr_Clear(); /* without memory for it there is no current_call() */
+}
+
+void nrpy_runner_fail(nrpy_runner *self) {
+    if (self->coroutine != NULL) {
+        finish(self, NULL);
+    }
+    PyObject *failure = nrpy_take_exception();
+    if (self->link != NULL) {
+        nrpy_runner_leave_rest(self);
+    }
+    end(self);
+    if (failure != NULL) {
+        PyErr_SetObject((PyObject *)Py_TYPE(failure), failure);
+        Py_DECREF(failure);
+    }
+}
+
+/* ---- steps ---- */
 
 static void step_begins(nrpy_runner *self) {
-    nrpy_loop *loop = nrpy_runner_loop(self);
-    if (!self->has_begun) {
-        self->has_begun = true;
-        PyObject *token = PyContextVar_Set(nrpy_names.call_variable, (PyObject *)self);
-        Py_XDECREF(token);
-        PyErr_Clear(); /* without memory for it there is no current_call() */
-    }
+    nrpy_loop *loop = self->loop;
     atomic_store_explicit(&nrpy_thread_cached->exchange, self->exchange, memory_order_relaxed);
     atomic_store_explicit(&loop->step_entry, self->exchange->entry, memory_order_relaxed);
     atomic_store_explicit(&loop->step_sid, self->exchange->sid, memory_order_relaxed);
@@ -83,7 +173,7 @@ static void step_begins(nrpy_runner *self) {
 }
 
 static void step_ends(nrpy_runner *self) {
-    nrpy_loop *loop = nrpy_runner_loop(self);
+    nrpy_loop *loop = self->loop;
     if (atomic_load_explicit(&loop->wake_sent_ns, memory_order_relaxed) != 0) { /* the time until now was the step's */
         atomic_store_explicit(&loop->wake_sent_ns, nrpy_time_ns(CLOCK_MONOTONIC_COARSE), memory_order_relaxed);
     }
@@ -91,27 +181,107 @@ static void step_ends(nrpy_runner *self) {
     atomic_store_explicit(&nrpy_thread_cached->exchange, NULL, memory_order_relaxed);
 }
 
+/* What was made of a step whose task had so many references before it. */
+static void note_step(nrpy_runner *self, Py_ssize_t references, PySendResult how) {
+    self->is_kept |= Py_REFCNT(self->task) != references;
+    if (how == PYGEN_NEXT) {
+        note_wait(self);
+    }
+}
+
+/* A step of the author's coroutine, which `call` is made one of where there is one: taken. */
+static PySendResult step(nrpy_runner *self, nrpy_call *call, PyObject *value, PyObject **result) {
+    Py_ssize_t references = Py_REFCNT(self->task);
+    PyObject *sent = NULL;
+    step_begins(self);
+    if (call != NULL) {
+        self->coroutine = nrpy_coroutine_of(self, call);
+    }
+    PyObject *coroutine = Py_XNewRef(self->coroutine);
+    PySendResult how = coroutine != NULL ? PyIter_Send(coroutine, value, &sent) : PYGEN_ERROR;
+    Py_XDECREF(coroutine);
+    nrpy_author_returned(how != PYGEN_ERROR ? sent : NULL);
+    step_ends(self);
+    if (how != PYGEN_NEXT) {
+        finish(self, how == PYGEN_RETURN ? sent : NULL);
+        how = PYGEN_RETURN;
+    }
+    note_step(self, references, how);
+    *result = how == PYGEN_NEXT ? sent : NULL;
+    return how;
+}
+
+/* Takes the call. */
+static PySendResult begin_call(nrpy_runner *self, nrpy_call *call, PyObject **result) {
+    nrpy_exchange *exchange = call->exchange;
+    if (nrpy_exchange_is_cancelled(exchange)) {
+        nrpy_call_free(call);
+        nrpy_skip_handler(exchange);
+        nrpy_exchange_release(exchange);
+        return PYGEN_RETURN;
+    }
+    nrpy_handler_begins(exchange);
+    engage(self, exchange);
+    return step(self, call, Py_None, result);
+}
+
+/* Takes the calls that wait, one after the other, until one of them does not end in its first step. */
+static PySendResult serve(nrpy_runner *self, PyObject **result) {
+    bool is_new = !self->has_begun;
+    if (is_new) {
+        begin(self);
+    }
+    nrpy_task_marks *marks = nrpy_task_marks_of(self->task);
+    if (self->link != NULL) {
+        nrpy_runner_leave_rest(self); /* nobody has woken it: its step failed, and comes again */
+    }
+    marks->is_resting = marks->is_seen = false;
+    while (is_new || nrpy_is_as_new(self)) {
+        is_new = false;
+        nrpy_call *call = nrpy_loop_take_call(self->loop);
+        if (call == NULL) {
+            return rest(self, result);
+        }
+        if (begin_call(self, call, result) == PYGEN_NEXT) {
+            return PYGEN_NEXT;
+        }
+    }
+    return end_task(self, result);
+}
+
+/* After a step by which its call has ended. */
+static PySendResult go_on(nrpy_runner *self, PyObject **result) {
+    return nrpy_is_as_new(self) ? rest(self, result) : end_task(self, result);
+}
+
+static bool is_at_work(const nrpy_runner *self) {
+    return self->exchange != NULL && self->exchange->runner == self;
+}
+
+/* Whether it may be stepped now; an exception is set where not. */
+static bool check_usable(const nrpy_runner *self) {
+    bool is_usable = !self->is_over && (self->coroutine != NULL || !is_at_work(self));
+    if (!is_usable) {
+        PyErr_SetString(PyExc_RuntimeError, "cannot reuse already awaited coroutine");
+    }
+    return is_usable;
+}
+
+/* ---- as a coroutine ---- */
+
 static PySendResult runner_am_send(PyObject *object, PyObject *value, PyObject **result) {
     nrpy_runner *self = (nrpy_runner *)object;
-    if (self->coroutine == NULL) {
-        PyErr_SetString(PyExc_RuntimeError, "cannot reuse already awaited coroutine");
-        *result = NULL;
+    *result = NULL;
+    if (!check_usable(self)) {
         return PYGEN_ERROR;
     }
     Py_INCREF(object);
-    step_begins(self);
-    PyObject *coroutine = Py_NewRef(self->coroutine);
-    PyObject *sent;
-    PySendResult how = PyIter_Send(coroutine, value, &sent);
-    Py_DECREF(coroutine);
-    nrpy_author_returned(how != PYGEN_ERROR ? sent : NULL);
-    step_ends(self);
-    if (how == PYGEN_NEXT) {
-        *result = sent;
+    PySendResult how;
+    if (self->coroutine == NULL) {
+        how = serve(self, result);
     } else {
-        finish(self, how == PYGEN_RETURN ? sent : NULL);
-        *result = Py_NewRef(Py_None);
-        how = PYGEN_RETURN;
+        how = step(self, NULL, value, result);
+        how = how == PYGEN_NEXT ? how : go_on(self, result);
     }
     Py_DECREF(object);
     return how;
@@ -136,31 +306,59 @@ static PyObject *runner_next(PyObject *object) {
     return runner_send(object, Py_None);
 }
 
-static PyObject *runner_throw(PyObject *object, PyObject *args) {
-    nrpy_runner *self = (nrpy_runner *)object;
-    PyObject *method = self->coroutine != NULL ? PyObject_GetAttrString(self->coroutine, "throw") : NULL;
-    if (method == NULL) {
-        if (!PyErr_Occurred()) {
-            PyErr_SetString(PyExc_RuntimeError, "cannot reuse already awaited coroutine");
-        }
+/* It was to be cancelled while it had no call. */
+static PyObject *throw_at_rest(nrpy_runner *self, PyObject *args) {
+    PyObject *type;
+    PyObject *value = NULL;
+    PyObject *traceback = NULL;
+    if (!PyArg_ParseTuple(args, "O|OO:throw", &type, &value, &traceback)) {
         return NULL;
     }
-    Py_INCREF(object);
+    if (self->link != NULL) {
+        nrpy_runner_leave_rest(self);
+    }
+    end(self);
+    if (PyExceptionInstance_Check(type)) {
+        PyErr_SetObject((PyObject *)Py_TYPE(type), type);
+    } else {
+        PyErr_SetObject(type, value);
+    }
+    return NULL;
+}
+
+static PyObject *throw_at_work(nrpy_runner *self, PyObject *args) {
+    PyObject *method = PyObject_GetAttrString(self->coroutine, "throw");
+    if (method == NULL) {
+        return NULL;
+    }
+    Py_ssize_t references = Py_REFCNT(self->task);
     step_begins(self);
     PyObject *value = PyObject_Call(method, args, NULL);
     nrpy_author_returned(value);
     step_ends(self);
     Py_DECREF(method);
-    if (value == NULL) {
-        PyObject *returned = NULL;
-        if (PyErr_ExceptionMatches(PyExc_StopIteration)) {
-            PyObject *stop = nrpy_take_exception();
-            returned = PyObject_GetAttrString(stop, "value");
-            Py_DECREF(stop);
-        }
-        finish(self, returned);
-        PyErr_SetNone(PyExc_StopIteration);
+    if (value != NULL) {
+        note_step(self, references, PYGEN_NEXT);
+        return value;
     }
+    PyObject *returned = NULL;
+    if (PyErr_ExceptionMatches(PyExc_StopIteration)) {
+        PyObject *stop = nrpy_take_exception();
+        returned = PyObject_GetAttrString(stop, "value");
+        Py_DECREF(stop);
+    }
+    finish(self, returned);
+    note_step(self, references, PYGEN_RETURN);
+    return from_send(go_on(self, &value), value);
+}
+
+static PyObject *runner_throw(PyObject *object, PyObject *args) {
+    nrpy_runner *self = (nrpy_runner *)object;
+    if (!check_usable(self)) {
+        return NULL;
+    }
+    Py_INCREF(object);
+    PyObject *value = self->coroutine != NULL ? throw_at_work(self, args) : throw_at_rest(self, args);
     Py_DECREF(object);
     return value;
 }
@@ -172,6 +370,7 @@ static PyObject *runner_close(PyObject *object, PyObject *ignored) {
         Py_RETURN_NONE;
     }
     Py_INCREF(object);
+    self->is_over = true;
     PyObject *closed = PyObject_CallMethod(self->coroutine, "close", NULL);
     if (closed == NULL) {
         finish(self, NULL);
@@ -202,18 +401,21 @@ static PyObject *runner_getattro(PyObject *object, PyObject *name) {
 static int runner_traverse(PyObject *object, visitproc visit, void *arg) {
     nrpy_runner *self = (nrpy_runner *)object;
     Py_VISIT(self->coroutine);
-    Py_VISIT(self->task);
     Py_VISIT(self->callback);
     Py_VISIT(self->stream);
+    Py_VISIT(self->task);
+    Py_VISIT(self->context);
+    Py_VISIT(self->variables);
+    Py_VISIT(self->waiter);
     return 0;
 }
 
 static int runner_clear(PyObject *object) {
     nrpy_runner *self = (nrpy_runner *)object;
     Py_CLEAR(self->coroutine);
-    Py_CLEAR(self->task);
     Py_CLEAR(self->callback);
     Py_CLEAR(self->stream);
+    end(self);
     return 0;
 }
 
@@ -221,7 +423,9 @@ static void runner_dealloc(PyObject *object) {
     nrpy_runner *self = (nrpy_runner *)object;
     PyObject_GC_UnTrack(object);
     runner_clear(object);
-    nrpy_exchange_release(self->exchange);
+    if (self->exchange != NULL) {
+        nrpy_exchange_release(self->exchange);
+    }
     PyObject_GC_Del(object);
 }
 
@@ -249,152 +453,20 @@ PyTypeObject nrpy_runner_type = {
     .tp_methods = methods,
 };
 
-/* ---- from a call to its task ---- */
-
-static nrpy_runner *new_runner(nrpy_exchange *exchange) {
+nrpy_runner *nrpy_runner_new(nrpy_loop *loop) {
     nrpy_runner *self = PyObject_GC_New(nrpy_runner, &nrpy_runner_type);
     if (self != NULL) {
-        nrpy_exchange_retain(exchange);
-        self->exchange = exchange;
-        self->coroutine = self->task = self->callback = self->stream = NULL;
+        self->loop = loop;
+        self->exchange = NULL;
+        self->coroutine = self->callback = self->stream = NULL;
+        self->task = self->context = self->variables = self->waiter = NULL;
         self->cancels = 0;
-        self->has_begun = false;
+        self->weakrefs = 0;
+        self->holders = 0;
+        self->has_begun = self->is_kept = self->is_leaving = self->is_over = false;
+        self->next = NULL;
         self->link = NULL;
         PyObject_GC_Track((PyObject *)self);
     }
     return self;
-}
-
-/* Calls the handler, which gives its coroutine. Takes `argument`. New reference, or NULL with an exception set. */
-static PyObject *call_for_coroutine(nrpy_runner *self, PyObject *argument) {
-    const nrpy_entry *entry = self->exchange->entry;
-    bool takes_callback = (entry->flags & NRPY_CALLBACK) != 0;
-    self->callback = takes_callback ? nrpy_callback_new(self->exchange) : NULL;
-    PyObject *coroutine = NULL;
-    if (self->callback != NULL || !takes_callback) {
-        coroutine = nrpy_call_handler(entry->handler, argument, self->callback);
-    }
-    if (coroutine != NULL && !PyCoro_CheckExact(coroutine) && !PyObject_HasAttrString(coroutine, "throw")) {
-        PyErr_Format(PyExc_TypeError, "an async handler returned %.100s, and no coroutine",
-                     Py_TYPE(coroutine)->tp_name);
-        Py_CLEAR(coroutine);
-    }
-    Py_DECREF(argument);
-    return coroutine;
-}
-
-/* Takes the call. New reference, or NULL with an exception set. */
-static PyObject *make_argument(nrpy_call *call) {
-    if ((call->entry->flags & (NRPY_DUPLEX | NRPY_GENERATOR)) == 0) {
-        return nrpy_argument_over_call(call);
-    }
-    PyObject *stream = nrpy_stream_new(call->exchange, NULL, call);
-    if (stream == NULL) {
-        nrpy_call_free(call);
-    }
-    return stream;
-}
-
-void nrpy_runner_begin(nrpy_call *call) {
-    nrpy_exchange *exchange = call->exchange;
-    PyObject *argument = NULL;
-    nrpy_runner *self = NULL;
-    if (nrpy_exchange_is_cancelled(exchange)) {
-        nrpy_call_free(call);
-        nrpy_skip_handler(exchange);
-        nrpy_exchange_release(exchange);
-        return;
-    }
-    nrpy_handler_begins(exchange);
-    self = new_runner(exchange);
-    argument = make_argument(call);
-    if (self != NULL && (exchange->entry->flags & (NRPY_DUPLEX | NRPY_GENERATOR)) != 0) {
-        self->stream = Py_XNewRef(argument);
-    }
-    if (self == NULL || argument == NULL) {
-        Py_XDECREF(argument);
-        Py_XDECREF(self);
-        nrpy_exchange_finish(exchange, NULL, true);
-        nrpy_handler_ended(exchange);
-        nrpy_exchange_release(exchange);
-        return;
-    }
-    exchange->runner = (nrpy_runner *)Py_NewRef(self);
-    enlist(self);
-    self->coroutine = call_for_coroutine(self, argument);
-    PyObject *task = self->coroutine != NULL ? nrpy_task_start(self) : NULL;
-    if (task == NULL) {
-        finish(self, NULL);
-    } else if (self->coroutine != NULL) {
-        self->task = task;
-        task = NULL;
-    }
-    Py_XDECREF(task); /* it ran to its end at once */
-    Py_DECREF(self);
-    nrpy_exchange_release(exchange);
-}
-
-static void report(PyObject *done) {
-    if (done == NULL) {
-        PyErr_WriteUnraisable(NULL);
-    }
-    Py_XDECREF(done);
-}
-
-static void pass_cancel_on(nrpy_runner *self) {
-    unsigned cancels = atomic_load(&self->exchange->cancelled);
-    if (self->task != NULL && cancels > self->cancels) {
-        self->cancels = cancels;
-        PyObject *task = Py_NewRef(self->task);
-        report(PyObject_CallMethod(task, "cancel", NULL));
-        Py_DECREF(task);
-    }
-}
-
-void nrpy_runner_look(nrpy_exchange *exchange) {
-    pthread_mutex_lock(&exchange->lock);
-    exchange->inbox_served = false;
-    pthread_mutex_unlock(&exchange->lock);
-    nrpy_runner *self = exchange->runner;
-    if (self == NULL) {
-        return;
-    }
-    Py_INCREF(self);
-    pass_cancel_on(self);
-    if (self->stream != NULL) {
-        report(nrpy_stream_look(self->stream));
-    }
-    Py_DECREF(self);
-}
-
-void nrpy_runner_pass_cancel(nrpy_exchange *exchange) {
-    pthread_mutex_lock(&exchange->lock);
-    exchange->cancel_queued = false;
-    pthread_mutex_unlock(&exchange->lock);
-    nrpy_runner *self = (nrpy_runner *)Py_XNewRef((PyObject *)exchange->runner);
-    if (self != NULL) {
-        pass_cancel_on(self);
-        Py_DECREF(self);
-    }
-}
-
-void nrpy_runner_acknowledge(nrpy_exchange *exchange) {
-    nrpy_runner *self = exchange->runner;
-    if (self != NULL) {
-        unsigned cancels = atomic_load(&exchange->cancelled);
-        self->cancels = cancels > 0 ? cancels : 1;
-    }
-}
-
-void nrpy_runners_cancel(nrpy_loop *loop) {
-    /* What a task waits for may be an author's future, whose cancel may end any task: the next one is held meanwhile. */
-    nrpy_runner *self = (nrpy_runner *)Py_XNewRef((PyObject *)loop->first);
-    while (self != NULL) {
-        unsigned never = 0;
-        atomic_compare_exchange_strong(&self->exchange->cancelled, &never, 1);
-        pass_cancel_on(self);
-        nrpy_runner *next = self->link != NULL ? (nrpy_runner *)Py_XNewRef((PyObject *)self->next) : NULL;
-        Py_DECREF(self);
-        self = next;
-    }
 }

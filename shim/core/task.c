@@ -1,39 +1,30 @@
 #include "task.h"
 
-#include "module.h"
+#include "task_type.h"
 
-/* "entry#sid": what asyncio.current_task().get_name() tells. */
-static PyObject *task_name(const nrpy_exchange *exchange) {
-    char digits[24];
-    char *end = digits + sizeof digits;
-    char *at = end;
-    uint64_t left = exchange->sid;
-    do {
-        *--at = (char)('0' + left % 10);
-        left /= 10;
-    } while (left > 0);
-    *--at = '#';
-    PyObject *number = PyUnicode_FromStringAndSize(at, end - at);
-    PyObject *name = number != NULL ? PyUnicode_Concat(exchange->entry->name_object, number) : NULL;
-    Py_XDECREF(number);
-    return name;
-}
-
-static PyObject *new_task(nrpy_runner *runner, PyObject *context) {
-    PyObject *name = task_name(runner->exchange);
-    PyObject *task = NULL;
-    if (name != NULL) {
-        PyObject *arguments[] = {(PyObject *)runner, nrpy_runner_loop(runner)->event_loop, name, context, Py_True};
-        task = PyObject_Vectorcall(nrpy_names.task_type, arguments, 1, nrpy_names.task_keywords);
-        Py_DECREF(name);
+/* Returns 0, or -1 with an exception set. Its name comes later: task_type.h. */
+static int init(nrpy_runner *runner) {
+    PyObject *arguments = PyTuple_Pack(1, (PyObject *)runner);
+    PyObject *keywords =
+        Py_BuildValue("{sOsssO}", "loop", runner->loop->event_loop, "name", "", "context", runner->context);
+#if PY_VERSION_HEX >= 0x030c0000
+    if (keywords != NULL && PyDict_SetItemString(keywords, "eager_start", Py_True) != 0) {
+        Py_CLEAR(keywords);
     }
-    return task;
+#endif
+    int failed = -1;
+    if (arguments != NULL && keywords != NULL) {
+        failed = nrpy_task_init(runner->task, arguments, keywords);
+    }
+    Py_XDECREF(arguments);
+    Py_XDECREF(keywords);
+    return failed;
 }
 
 #if PY_VERSION_HEX >= 0x030c0000
 
-static PyObject *start_in(nrpy_runner *runner, PyObject *context) {
-    return new_task(runner, context); /* with eager_start */
+static int start(nrpy_runner *runner) {
+    return init(runner); /* with eager_start */
 }
 
 #else
@@ -79,22 +70,22 @@ static void restore(PyObject *fields, PyObject *name, PyObject *before) {
     PyErr_Restore(type, value, traceback);
 }
 
-static PyObject *new_task_with_step(nrpy_runner *runner, first_step *first, PyObject *keeper, PyObject *name) {
-    PyObject *event_loop = nrpy_runner_loop(runner)->event_loop;
+static int init_with_step(nrpy_runner *runner, first_step *first, PyObject *keeper, PyObject *name) {
+    PyObject *event_loop = runner->loop->event_loop;
     PyObject *fields = PyObject_GenericGetDict(event_loop, NULL);
     PyObject *before = fields != NULL ? Py_XNewRef(PyDict_GetItemWithError(fields, name)) : NULL;
-    PyObject *task = NULL;
+    int failed = -1;
     first->call_soon = fields != NULL && !PyErr_Occurred() ? PyObject_GetAttr(event_loop, name) : NULL;
     if (first->call_soon != NULL && PyDict_SetItem(fields, name, keeper) == 0) {
         awaited = first;
-        task = new_task(runner, first->context);
+        failed = init(runner);
         awaited = NULL;
         restore(fields, name, before);
     }
     Py_XDECREF(first->call_soon);
     Py_XDECREF(before);
     Py_XDECREF(fields);
-    return task;
+    return failed;
 }
 
 /* What a call raises, its runner has taken. Returns 0, or -1 where there was no memory for the step: the exception is set. */
@@ -110,40 +101,36 @@ static int run_step(const first_step *first) {
     return done != NULL ? 0 : -1;
 }
 
-/* Its step will not come again, and nobody wakes it. Takes the task; the exception stays set. */
-static void drop_task(PyObject *task) {
-    PyObject *type, *value, *traceback;
-    PyErr_Fetch(&type, &value, &traceback);
-    Py_DECREF(task);
-    PyErr_Restore(type, value, traceback);
-}
-
-static PyObject *start_in(nrpy_runner *runner, PyObject *context) {
+static int start(nrpy_runner *runner) {
     static PyObject *keeper, *name; /* for the life of the process; GIL */
     keeper = keeper != NULL ? keeper : PyCFunction_New(&keep_step_method, NULL);
     name = name != NULL ? name : PyUnicode_InternFromString("call_soon");
     if (keeper == NULL || name == NULL) {
-        return NULL;
+        return -1;
     }
-    first_step first = {.context = context};
-    PyObject *task = new_task_with_step(runner, &first, keeper, name);
-    if (task != NULL && first.step != NULL && run_step(&first) != 0) {
-        if (runner->coroutine != NULL) {
-            drop_task(task);
-            task = NULL;
-        } else {
-            PyErr_WriteUnraisable(first.step);
-        }
+    first_step first = {.context = runner->context};
+    int failed = init_with_step(runner, &first, keeper, name);
+    if (failed == 0 && first.step == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "the event loop was not asked for the first step of a task");
+        failed = -1;
     }
+    failed = failed == 0 ? run_step(&first) : failed;
     Py_XDECREF(first.step);
-    return task;
+    return failed;
 }
 
 #endif
 
-PyObject *nrpy_task_start(nrpy_runner *runner) {
-    PyObject *context = PyContext_New();
-    PyObject *task = context != NULL ? start_in(runner, context) : NULL;
-    Py_XDECREF(context);
-    return task;
+int nrpy_task_start(nrpy_runner *runner) {
+    runner->context = PyContext_New();
+    runner->task = runner->context != NULL ? nrpy_task_new() : NULL;
+    PyObject *task = Py_XNewRef(runner->task); /* the runner lets go of it where its first step is its last */
+    int failed = task != NULL ? start(runner) : -1;
+    PyObject *failure = failed != 0 ? nrpy_take_exception() : NULL;
+    Py_XDECREF(task);
+    if (failure != NULL) {
+        PyErr_SetObject((PyObject *)Py_TYPE(failure), failure);
+        Py_DECREF(failure);
+    }
+    return failed;
 }

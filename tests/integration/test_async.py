@@ -61,6 +61,7 @@ async def call_soon(req):
     now, was = vars(loop).get("call_soon"), loop.call_soon
     loop.call_soon = lambda *args, **kwargs: was(*args, **kwargs)
     kept.append(loop.call_soon)
+    asyncio.current_task().get_name()  # who looks at it has the next call given a task of its own
     return str(now)
 
 @plugin.handle("call_soon_after")
@@ -80,6 +81,7 @@ async def interrupt(req):
         loop.call_soon(log.append, "soon")
         return was()
     loop.get_debug = get_debug  # a task asks for it when it is made
+    asyncio.current_task().get_name()
 
 # ---- context ----
 
