@@ -4,163 +4,10 @@
 #include "coroutine.h"
 #include "forked.h"
 #include "handler.h"
-#include "inbox.h"
-#include "loop_watch.h"
 #include "module.h"
-#include "stream_object.h"
+#include "runner_internal.h"
 #include "task_type.h"
 #include "traces.h"
-#include "waiter.h"
-
-/* So many a thousand streams or slow calls may leave behind without their tasks having to be made again; some 1 KiB each. */
-enum { RESTING_MAX = 1024 };
-
-/* ---- the lists of a loop's runners ---- */
-
-static void enlist(nrpy_runner *self, nrpy_runner **list) {
-    self->next = *list;
-    self->link = list;
-    if (self->next != NULL) {
-        self->next->link = &self->next;
-    }
-    *list = self;
-}
-
-static void unlist(nrpy_runner *self) {
-    *self->link = self->next;
-    if (self->next != NULL) {
-        self->next->link = self->link;
-    }
-    self->link = NULL;
-}
-
-/* ---- the beginning and the end of a handler ---- */
-
-/* Takes the reference to the exchange. */
-static void engage(nrpy_runner *self, nrpy_exchange *exchange) {
-    nrpy_loop *loop = self->loop;
-    if (self->exchange != NULL) {
-        nrpy_exchange_release(self->exchange);
-    }
-    self->exchange = exchange;
-    self->cancels = 0;
-    exchange->runner = (nrpy_runner *)Py_NewRef(self);
-    enlist(self, &loop->first);
-    atomic_fetch_add(&loop->runners, 1);
-    nrpy_loop_watch_begin(loop);
-}
-
-/* Its last references may go here: the runner is kept by the caller. */
-static void retire(nrpy_runner *self) {
-    nrpy_exchange *exchange = self->exchange;
-    if (exchange->runner != self) {
-        return;
-    }
-    unlist(self);
-    atomic_fetch_sub(&self->loop->runners, 1);
-    if (self->stream != NULL) {
-        nrpy_stream_retire(self->stream);
-    }
-    Py_CLEAR(self->coroutine);
-    Py_CLEAR(self->callback);
-    Py_CLEAR(self->stream);
-    exchange->runner = NULL;
-    nrpy_handler_ended(exchange);
-    if (exchange->has_hooks) {
-        nrpy_inbox_queue(exchange); /* its input has waited for the handler's return */
-    }
-    Py_DECREF(self); /* the exchange's */
-}
-
-/* `result` is what the author's coroutine returned, taken; NULL: what it raised is set. Leaves no exception set. */
-static void finish(nrpy_runner *self, PyObject *result) {
-    nrpy_exchange_finish(self->exchange, result, true);
-    retire(self);
-}
-
-/* ---- between two calls ---- */
-
-void nrpy_runner_leave_rest(nrpy_runner *self) {
-    unlist(self);
-    self->loop->resting_count--;
-    Py_DECREF(self); /* the list's */
-}
-
-/* Its task ends, or has. What is left is the exchange, for current_call() of a child. */
-static void end(nrpy_runner *self) {
-    self->is_over = true;
-    Py_CLEAR(self->waiter);
-    Py_CLEAR(self->variables);
-    Py_CLEAR(self->context);
-    Py_CLEAR(self->task);
-}
-
-static PySendResult end_task(nrpy_runner *self, PyObject **result) {
-    if (self->is_kept && nrpy_task_look(self->task) != 0) { /* the last time that its call is known */
-        PyErr_WriteUnraisable(self->task);
-    }
-    end(self);
-    *result = Py_NewRef(Py_None);
-    return PYGEN_RETURN;
-}
-
-/* Its task is suspended: asyncio.all_tasks() refers to it from here on, if not before. */
-static void note_wait(nrpy_runner *self) {
-    self->weakrefs = 1;
-}
-
-static bool may_rest(const nrpy_runner *self) {
-    const nrpy_loop *loop = self->loop;
-    return !self->is_leaving && loop->resting_count < RESTING_MAX && !atomic_load(&loop->stopping);
-}
-
-/* The task is suspended until there is a call, or ends. */
-static PySendResult rest(nrpy_runner *self, PyObject **result) {
-    if (self->waiter == NULL && may_rest(self)) {
-        self->waiter = nrpy_waiter_new(self->loop->event_loop);
-        PyErr_Clear(); /* without memory it ends */
-    }
-    if (self->waiter == NULL || !may_rest(self)) {
-        return end_task(self, result);
-    }
-    if (self->exchange != NULL) {
-        nrpy_exchange_release(self->exchange);
-        self->exchange = NULL;
-    }
-    nrpy_task_marks_of(self->task)->is_resting = true;
-    enlist((nrpy_runner *)Py_NewRef(self), &self->loop->resting);
-    self->loop->resting_count++;
-    nrpy_waiter_begin(self->waiter);
-    note_wait(self);
-    *result = Py_NewRef(self->waiter);
-    return PYGEN_NEXT;
-}
-
-/* In the first step of its task. */
-static void begin(nrpy_runner *self) {
-    self->has_begun = true;
-    self->holders = Py_REFCNT(self) - 2; /* the task's, and that of this step */
-    self->weakrefs = nrpy_task_weakrefs(self->task);
-    PyObject *token = PyContextVar_Set(nrpy_names.call_variable, (PyObject *)self);
-    Py_XDECREF(token);
-    self->variables = token != NULL ? nrpy_context_variables(self->context) : NULL;
-    PyErr_Clear(); /* without memory for it there is no current_call() */
-}
-
-void nrpy_runner_fail(nrpy_runner *self) {
-    if (self->coroutine != NULL) {
-        finish(self, NULL);
-    }
-    PyObject *failure = nrpy_take_exception();
-    if (self->link != NULL) {
-        nrpy_runner_leave_rest(self);
-    }
-    end(self);
-    if (failure != NULL) {
-        PyErr_SetObject((PyObject *)Py_TYPE(failure), failure);
-        Py_DECREF(failure);
-    }
-}
 
 /* ---- steps ---- */
 
@@ -185,7 +32,7 @@ static void step_ends(nrpy_runner *self) {
 static void note_step(nrpy_runner *self, Py_ssize_t references, PySendResult how) {
     self->is_kept |= Py_REFCNT(self->task) != references;
     if (how == PYGEN_NEXT) {
-        note_wait(self);
+        nrpy_runner_note_wait(self);
     }
 }
 
@@ -203,7 +50,7 @@ static PySendResult step(nrpy_runner *self, nrpy_call *call, PyObject *value, Py
     nrpy_author_returned(how != PYGEN_ERROR ? sent : NULL);
     step_ends(self);
     if (how != PYGEN_NEXT) {
-        finish(self, how == PYGEN_RETURN ? sent : NULL);
+        nrpy_runner_finish(self, how == PYGEN_RETURN ? sent : NULL);
         how = PYGEN_RETURN;
     }
     note_step(self, references, how);
@@ -221,7 +68,7 @@ static PySendResult begin_call(nrpy_runner *self, nrpy_call *call, PyObject **re
         return PYGEN_RETURN;
     }
     nrpy_handler_begins(exchange);
-    engage(self, exchange);
+    nrpy_runner_engage(self, exchange);
     return step(self, call, Py_None, result);
 }
 
@@ -229,7 +76,7 @@ static PySendResult begin_call(nrpy_runner *self, nrpy_call *call, PyObject **re
 static PySendResult serve(nrpy_runner *self, PyObject **result) {
     bool is_new = !self->has_begun;
     if (is_new) {
-        begin(self);
+        nrpy_runner_begin(self);
     }
     nrpy_task_marks *marks = nrpy_task_marks_of(self->task);
     if (self->link != NULL) {
@@ -240,18 +87,18 @@ static PySendResult serve(nrpy_runner *self, PyObject **result) {
         is_new = false;
         nrpy_call *call = nrpy_loop_take_call(self->loop);
         if (call == NULL) {
-            return rest(self, result);
+            return nrpy_runner_rest(self, result);
         }
         if (begin_call(self, call, result) == PYGEN_NEXT) {
             return PYGEN_NEXT;
         }
     }
-    return end_task(self, result);
+    return nrpy_runner_end_task(self, result);
 }
 
 /* After a step by which its call has ended. */
 static PySendResult go_on(nrpy_runner *self, PyObject **result) {
-    return nrpy_is_as_new(self) ? rest(self, result) : end_task(self, result);
+    return nrpy_is_as_new(self) ? nrpy_runner_rest(self, result) : nrpy_runner_end_task(self, result);
 }
 
 static bool is_at_work(const nrpy_runner *self) {
@@ -317,7 +164,7 @@ static PyObject *throw_at_rest(nrpy_runner *self, PyObject *args) {
     if (self->link != NULL) {
         nrpy_runner_leave_rest(self);
     }
-    end(self);
+    nrpy_runner_end(self);
     if (PyExceptionInstance_Check(type)) {
         PyErr_SetObject((PyObject *)Py_TYPE(type), type);
     } else {
@@ -347,7 +194,7 @@ static PyObject *throw_at_work(nrpy_runner *self, PyObject *args) {
         returned = PyObject_GetAttrString(stop, "value");
         Py_DECREF(stop);
     }
-    finish(self, returned);
+    nrpy_runner_finish(self, returned);
     note_step(self, references, PYGEN_RETURN);
     return from_send(go_on(self, &value), value);
 }
@@ -373,11 +220,11 @@ static PyObject *runner_close(PyObject *object, PyObject *ignored) {
     self->is_over = true;
     PyObject *closed = PyObject_CallMethod(self->coroutine, "close", NULL);
     if (closed == NULL) {
-        finish(self, NULL);
+        nrpy_runner_finish(self, NULL);
     } else {
         Py_DECREF(closed);
         PyErr_SetNone(nrpy_names.cancelled_error);
-        finish(self, NULL);
+        nrpy_runner_finish(self, NULL);
     }
     Py_DECREF(object);
     Py_RETURN_NONE;
@@ -415,7 +262,7 @@ static int runner_clear(PyObject *object) {
     Py_CLEAR(self->coroutine);
     Py_CLEAR(self->callback);
     Py_CLEAR(self->stream);
-    end(self);
+    nrpy_runner_end(self);
     return 0;
 }
 
@@ -452,21 +299,3 @@ PyTypeObject nrpy_runner_type = {
     .tp_iternext = runner_next,
     .tp_methods = methods,
 };
-
-nrpy_runner *nrpy_runner_new(nrpy_loop *loop) {
-    nrpy_runner *self = PyObject_GC_New(nrpy_runner, &nrpy_runner_type);
-    if (self != NULL) {
-        self->loop = loop;
-        self->exchange = NULL;
-        self->coroutine = self->callback = self->stream = NULL;
-        self->task = self->context = self->variables = self->waiter = NULL;
-        self->cancels = 0;
-        self->weakrefs = 0;
-        self->holders = 0;
-        self->has_begun = self->is_kept = self->is_leaving = self->is_over = false;
-        self->next = NULL;
-        self->link = NULL;
-        PyObject_GC_Track((PyObject *)self);
-    }
-    return self;
-}

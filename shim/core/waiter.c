@@ -75,14 +75,18 @@ static PyObject *get_loop(PyObject *object, PyObject *ignored) {
     return Py_NewRef(((waiter *)object)->event_loop);
 }
 
-static PyObject *add_done_callback(PyObject *object, PyObject *args, PyObject *kwargs) {
-    static char *names[] = {"callback", "context", NULL};
+/* add_done_callback(callback, *, context=None) */
+static PyObject *add_done_callback(PyObject *object, PyObject *const *args, Py_ssize_t count, PyObject *keywords) {
     waiter *self = (waiter *)object;
-    PyObject *callback;
-    PyObject *context = NULL;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|$O:add_done_callback", names, &callback, &context)) {
+    Py_ssize_t named = keywords != NULL ? PyTuple_GET_SIZE(keywords) : 0;
+    bool has_context =
+        named == 1 && PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(keywords, 0), "context") == 0;
+    if (count != 1 || (named > 0 && !has_context)) {
+        PyErr_SetString(PyExc_TypeError, "add_done_callback() takes a callback, and by its name a context");
         return NULL;
     }
+    PyObject *callback = args[0];
+    PyObject *context = has_context ? args[1] : NULL;
     if (self->callback != NULL) {
         PyErr_SetString(PyExc_RuntimeError, "another task waits for this stream already");
         return NULL;
@@ -194,7 +198,7 @@ static void waiter_dealloc(PyObject *object) {
 
 static PyMethodDef methods[] = {
     {"get_loop", get_loop, METH_NOARGS, "As a future's."},
-    {"add_done_callback", (PyCFunction)(void (*)(void))add_done_callback, METH_VARARGS | METH_KEYWORDS,
+    {"add_done_callback", (PyCFunction)(void (*)(void))add_done_callback, METH_FASTCALL | METH_KEYWORDS,
      "As a future's."},
     {"remove_done_callback", remove_done_callback, METH_O, "As a future's."},
     {"cancel", (PyCFunction)(void (*)(void))cancel, METH_VARARGS | METH_KEYWORDS, "As a future's."},
