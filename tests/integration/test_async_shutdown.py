@@ -298,7 +298,7 @@ def test_streams_open_at_shutdown(start: Start, event_loop: str, loops: int) -> 
 
 def test_streams_that_wait_for_room_at_shutdown(ending: Path, start_host: StartHost) -> None:
     """The host reads nothing: the last frames are lost with it, and the handlers end all the same."""
-    host = start_host(env={"TEST_TIMEOUT": "0.5"}, clean=False)
+    host = start_host(env={"TEST_TIMEOUT": "2"}, clean=False)
     assert host.load(ending, abi="v2", stream_capacity=4) == Status.OK
     sids = [host.submit(entry, kind="stream").sid for entry in ["counts", "writes"] * 20]
     wait_for(host, 40)

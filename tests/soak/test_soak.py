@@ -29,7 +29,7 @@ def short_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_short_run(tmp_path: Path) -> None:
-    run = soak(seed=7, minutes=0.04, only=None, folder=tmp_path)
+    run = soak(seed=7, minutes=0.1, only=None, folder=tmp_path)
     assert run.fault == ""
     assert [record.phase.name for record in run.records] == list(plan.ROUND)
     assert run.reloads > 0

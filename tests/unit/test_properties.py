@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nylon_ring_py._archive import read_archive
 from nylon_ring_py.build.payload import decode_payload, encode_payload, pack_archive, unpack_archive
 from nylon_ring_py.request import Headers
 
-settings.register_profile("default", max_examples=50, deadline=None)  # no assertion on elapsed time
-settings.register_profile("expensive", max_examples=5000, deadline=None)
+# No assertion on elapsed time: neither on an example's, nor on that of finding some.
+TIMELESS: dict[str, Any] = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("default", max_examples=50, derandomize=True, database=None, **TIMELESS)
+settings.register_profile("expensive", max_examples=5000, **TIMELESS)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=16)
