@@ -8,7 +8,7 @@ from typing import Any
 from conftest import until
 from nrhost import Call, NrHost, Status
 
-LIMIT_S = 0.3
+LIMIT_S = 0.5
 
 #: The beginning of a plugin's file: before it, its author's own imports; after it, `plugin` and the handlers.
 GATES = """

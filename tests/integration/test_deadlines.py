@@ -276,7 +276,7 @@ KEEPS_THE_GIL = """
 import ctypes
 from nylon_ring_py import Plugin
 
-plugin = Plugin("greedy", timeout_s=1)
+plugin = Plugin("greedy", timeout_s=2)
 libc = ctypes.PyDLL(None)  # unlike CDLL it keeps the GIL
 one = ctypes.create_string_buffer(1)
 
@@ -306,7 +306,7 @@ def test_a_handler_that_keeps_the_gil(
     sid = host.submit(entry, path=str(fifo)).sid
     with fifo.open("wb", buffering=0) as writer:  # when the handler has it open
         reply = host.wait(sid).reply
-        assert (reply.status, reply.text) == (Status.ERR, "TimeoutError: no answer within timeout_s=1")
+        assert (reply.status, reply.text) == (Status.ERR, "TimeoutError: no answer within timeout_s=2")
         waiting = host.start_call("ping")  # it needs the GIL, and gets it once the handler is let go
         writer.write(b"x")
     assert host.join_call(waiting).reply.data == b"pong"
