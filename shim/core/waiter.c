@@ -79,8 +79,7 @@ static PyObject *get_loop(PyObject *object, PyObject *ignored) {
 static PyObject *add_done_callback(PyObject *object, PyObject *const *args, Py_ssize_t count, PyObject *keywords) {
     waiter *self = (waiter *)object;
     Py_ssize_t named = keywords != NULL ? PyTuple_GET_SIZE(keywords) : 0;
-    bool has_context =
-        named == 1 && PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(keywords, 0), "context") == 0;
+    bool has_context = named == 1 && PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(keywords, 0), "context") == 0;
     if (count != 1 || (named > 0 && !has_context)) {
         PyErr_SetString(PyExc_TypeError, "add_done_callback() takes a callback, and by its name a context");
         return NULL;

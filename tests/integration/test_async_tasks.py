@@ -57,6 +57,12 @@ async def leaves(req):
         case "var": var.set("left")
         case "var and back": var.reset(var.set("left"))
         case "context": kept.append(contextvars.copy_context())
+        case "context before var":
+            kept.append(contextvars.copy_context())
+            var.set("left")
+        case "context with var":
+            kept.append(contextvars.copy_context())
+            kept[-1].run(var.set, "left")
         case "method": kept.append(asyncio.current_task().get_name)
         case "coroutine": kept.append(asyncio.current_task().get_coro())
         case "repr": log.append(repr(asyncio.current_task()))
@@ -66,6 +72,12 @@ async def leaves(req):
     return b"left"
 
 # ---- what others see of a task ----
+
+@plugin.handle("kept_call")
+async def kept_call(req): return str(kept[-1].run(current_call).sid)
+
+@plugin.handle_sync("tasks_left")
+def tasks_left(req): return str(sum(isinstance(each, asyncio.Task) for each in gc.get_objects()))
 
 @plugin.handle("await_kept")
 async def await_kept(req):
@@ -149,6 +161,8 @@ LEFT = [
     "var_before",
     "var_and_back",
     "context",
+    "context_before_var",
+    "context_with_var",
     "method",
     "coroutine",
     "repr",
@@ -218,9 +232,10 @@ def test_a_task_that_somebody_awaits(host: NrHost) -> None:
 @LOOPS
 def test_all_tasks_are_the_calls_that_wait(loop_host: NrHost, event_loop: str) -> None:
     host = loop_host
-    for _ in range(2):
+    for is_seen in (False, True):
         sids = [host.submit("wait").sid for _ in range(20)]
-        assert host.call("others").reply.text.split(",") == sorted(f"wait#{sid}" for sid in sids)
+        if is_seen:
+            assert host.call("others").reply.text.split(",") == sorted(f"wait#{sid}" for sid in sids)
         host.call("go_on")
         assert [host.wait(sid).reply.status for sid in sids] == [Status.OK] * 20
         assert host.call("others").reply.text == ""
@@ -230,12 +245,14 @@ def test_all_tasks_are_the_calls_that_wait(loop_host: NrHost, event_loop: str) -
     assert host.call("echo", body=b"x", query="wait").reply.data == b"x"
 
 
-def test_tasks_without_a_call_end_without_a_word(host: NrHost) -> None:
+def test_tasks_without_a_call_end_without_a_word(host: NrHost, tasks: Path) -> None:
     sids = [host.submit("wait").sid for _ in range(50)]
     host.call("go_on")
     assert [host.wait(sid).reply.status for sid in sids] == [Status.OK] * 50
     host.unload()
     assert host.stderr() == b""
+    assert host.load(tasks) == Status.OK
+    assert host.call("tasks_left").reply.text == "0"
 
 
 # ---- current_call() ----
@@ -253,6 +270,14 @@ def test_a_child_keeps_its_call(host: NrHost, wait: str, path: str) -> None:
     host.call("go_on")
     until(lambda: len(logged(host)) == len(sids))
     assert sorted(logged(host)) == [f"{sid} {sid}" for sid in sids]
+
+
+@pytest.mark.parametrize("wait", ["", "wait"])
+def test_a_context_that_somebody_keeps(host: NrHost, wait: str) -> None:
+    for path in ("context", "context before var", "context with var"):
+        sid = host.call("leaves", path=path, query=wait).sid
+        assert [host.call("echo", body=b"x", query=pause).reply.data for pause in ("", "wait")] == [b"x"] * 2
+        assert host.call("kept_call").reply.text == str(sid), path
 
 
 def test_a_finalizer_between_two_calls(host: NrHost) -> None:
