@@ -29,8 +29,8 @@ def pool(req: Request) -> bytes:
     return req.body
 
 
-@plugin.handle("gen")
+@plugin.handle("gen", max_buffered=1)
 def gen(req: Request) -> Iterator[bytes]:
-    """A stream of a thousand frames."""
+    """A stream of a thousand frames, each sent by itself: whether they leave in bursts hangs on the time they take."""
     for _ in range(FRAMES):
         yield FRAME

@@ -1,7 +1,8 @@
 #include "callback.h"
+
+#include "burst.h"
 #include "forked.h"
 #include "module.h"
-
 #include "reply.h"
 
 typedef struct {
@@ -66,6 +67,7 @@ int nrpy_exchange_answer(nrpy_exchange *exchange, PyObject *data, int status) {
     if (needs_room) {
         nrpy_exchange_wait_for_room(exchange);
     }
+    nrpy_burst_flush(exchange);
     bool taken = nrpy_exchange_send(exchange, reply.status, reply.bytes, reply.length, may_send);
     nrpy_back_from_host(state);
     nrpy_reply_clear(&reply);

@@ -1,9 +1,11 @@
 /*
  * The end of an instance: every accepted call gets its terminal reply, then nothing touches the host any more.
  */
+#include "burst.h"
 #include "clock.h"
 #include "exchange.h"
 #include "forked.h"
+#include "generator.h"
 #include "instance.h"
 #include "monitor.h"
 #include "queued.h"
@@ -115,6 +117,7 @@ static void for_each_exchange(nrpy_instance *instance, exchange_action action) {
 }
 
 static void end_exchange(nrpy_exchange *exchange) {
+    nrpy_burst_flush(exchange);
     nrpy_exchange_drain(exchange);
     if (!nrpy_exchange_has_ended(exchange)) {
         nrpy_exchange_send(exchange, NR_ERR, shutting_down, sizeof shutting_down - 1, true);

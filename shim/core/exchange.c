@@ -1,5 +1,6 @@
 #include "exchange.h"
 
+#include "burst.h"
 #include "clock.h"
 #include "forked.h"
 #include "host.h"
@@ -521,7 +522,50 @@ bool nrpy_exchange_send(nrpy_exchange *exchange, NrStatus status, const void *by
     return true;
 }
 
+/* The turn is ours. Returns how many frames the host has taken, and in `delivery` why not more. */
+static unsigned deliver_all(nrpy_exchange *exchange, const NrBytes *frames, unsigned count, bool may_linger,
+                            nrpy_delivery *delivery) {
+    nrpy_visit visit;
+    unsigned sent = 0;
+    *delivery = NRPY_GONE;
+    if (nrpy_visit_begin(&visit, exchange->instance)) {
+        while (sent < count &&
+               (*delivery = enter_host(exchange, &visit, NR_OK, frames[sent], may_linger)) == NRPY_DELIVERED) {
+            sent++;
+        }
+        nrpy_visit_end(&visit);
+        nrpy_deadlines_note_frame(exchange);
+    }
+    return sent;
+}
+
+bool nrpy_exchange_send_frames(nrpy_exchange *exchange, const NrBytes *frames, unsigned count) {
+    nrpy_before_host();
+    unsigned idle = 0;
+    unsigned sent = 0;
+    if (atomic_compare_exchange_strong(&exchange->turn, &idle, NRPY_TURN_BUSY)) {
+        bool may_linger = nrpy_may_wait(nrpy_thread_cached);
+        nrpy_delivery delivery;
+        sent = deliver_all(exchange, frames, count, may_linger, &delivery);
+        if (delivery == NRPY_HELD_BACK) {
+            keep_frame(exchange, NR_OK, frames[sent].ptr, frames[sent].len);
+            sent++;
+        } else {
+            if (delivery == NRPY_GONE) {
+                end_gone(exchange);
+            }
+            finish_turn(exchange, may_linger);
+        }
+    }
+    bool taken = true;
+    for (; sent < count; sent++) {
+        taken &= send_by_outbox(exchange, NR_OK, frames[sent].ptr, frames[sent].len, true);
+    }
+    return taken;
+}
+
 bool nrpy_exchange_end(nrpy_exchange *exchange, const char *text, uint64_t length) {
+    nrpy_burst_flush(exchange);
     bool taken = send_directly(exchange, NR_ERR, text, length) || send_by_outbox(exchange, NR_ERR, text, length, true);
     nrpy_exchange_cancel(exchange);
     return taken;

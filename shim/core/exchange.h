@@ -24,6 +24,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+struct nrpy_burst;
 struct nrpy_lane;
 struct nrpy_runner;
 
@@ -96,14 +97,16 @@ typedef struct nrpy_exchange {
     nrpy_deadlines deadlines;
 
     /* guarded otherwise */
-    unsigned char retries;             /* how often the host had no room, one after the other; whoever has the turn */
-    bool is_held_back;                 /* counted in the instance's `held_back`; whoever has the turn */
-    bool is_left;                      /* in the list of `parked_next` */
-    bool is_registered;                /* the registry's lock */
-    struct nrpy_exchange *parked_next; /* close's: generators to be closed */
-    struct nrpy_exchange *bucket_next; /* the registry's lock */
-    _Atomic bool has_last_word;        /* it is in use */
-    nrpy_frame last_word;              /* an Err without a text, for when there is no memory for another frame */
+    _Atomic(struct nrpy_burst *) burst; /* of its generator at work; under the lock of all bursts */
+    unsigned char pauses;               /* how often its generator paused with frames in hand; the generator's runner */
+    unsigned char retries;              /* how often the host had no room, one after the other; whoever has the turn */
+    bool is_held_back;                  /* counted in the instance's `held_back`; whoever has the turn */
+    bool is_left;                       /* in the list of `parked_next` */
+    bool is_registered;                 /* the registry's lock */
+    struct nrpy_exchange *parked_next;  /* close's: generators to be closed */
+    struct nrpy_exchange *bucket_next;  /* the registry's lock */
+    _Atomic bool has_last_word;         /* it is in use */
+    nrpy_frame last_word;               /* an Err without a text, for when there is no memory for another frame */
 } nrpy_exchange;
 
 enum { NRPY_PART_ANSWER = 1, NRPY_PART_HANDLER = 2 };
@@ -135,9 +138,20 @@ static inline bool nrpy_exchange_has_ended(nrpy_exchange *exchange) {
  */
 bool nrpy_exchange_send(nrpy_exchange *exchange, NrStatus status, const void *bytes, uint64_t length, bool may_send);
 
+/* How many frames a generator's burst has at most. */
+enum { NRPY_BURST_MAX = 16 };
+
+/* Sends frames of a stream, in order and none a terminal. As nrpy_exchange_send, on a thread that may enter the host. */
+bool nrpy_exchange_send_frames(nrpy_exchange *exchange, const NrBytes *frames, unsigned count);
+
 /* Ends it by an Err and has its handler know: the handler is told to end before it can see that its input has. Returns
  * whether this was its end. */
 bool nrpy_exchange_end(nrpy_exchange *exchange, const char *text, uint64_t length);
+
+/* Whether nobody sends, and nothing waits to be sent. */
+static inline bool nrpy_exchange_is_idle(nrpy_exchange *exchange) {
+    return atomic_load_explicit(&exchange->turn, memory_order_acquire) == 0;
+}
 
 /* Whether a thread is sending, or is about to. */
 static inline bool nrpy_exchange_is_sending(nrpy_exchange *exchange) {

@@ -50,6 +50,17 @@ static bool has_obeyed(nrpy_exchange *exchange) {
             (nrpy_names.cancelled_error != NULL && PyErr_ExceptionMatches(nrpy_names.cancelled_error)));
 }
 
+void nrpy_stream_send_end(nrpy_exchange *exchange) {
+    static const char text[] = "the plugin is shutting down";
+    nrpy_reply end = {.status = NR_STREAM_END, .bytes = "", .length = 0};
+    if (!nrpy_is_open(exchange->instance)) {
+        end.status = NR_ERR;
+        end.bytes = text;
+        end.length = sizeof text - 1;
+    }
+    nrpy_exchange_reply(exchange, &end, true);
+}
+
 static void finish_obeyed(nrpy_exchange *exchange) {
     static const char text[] = "the handler was cancelled";
     PyErr_Clear();

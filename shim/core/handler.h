@@ -63,6 +63,9 @@ void nrpy_skip_handler(nrpy_exchange *exchange);
  * the GIL; leaves no exception set. */
 void nrpy_exchange_finish(nrpy_exchange *exchange, PyObject *result, bool may_send);
 
+/* The handler has returned: StreamEnd, or Err where the plugin is shutting down. Needs the GIL. */
+void nrpy_stream_send_end(nrpy_exchange *exchange);
+
 /* Sends a reply for an exchange with the GIL released meanwhile, and clears it. Returns whether it was taken. */
 bool nrpy_exchange_reply(nrpy_exchange *exchange, nrpy_reply *reply, bool may_send);
 

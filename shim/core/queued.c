@@ -1,6 +1,7 @@
 #include "queued.h"
 
 #include "admission.h"
+#include "generator.h"
 #include "handler.h"
 #include "host.h"
 #include "request.h"

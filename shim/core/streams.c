@@ -1,7 +1,7 @@
 #include "streams.h"
 
 #include "dispatch.h"
-#include "forked.h"
+#include "generator.h"
 #include "handler.h"
 #include "host.h"
 #include "inbox.h"
@@ -11,140 +11,6 @@
 
 /* After so many frames of one stream the other calls get their turn. */
 enum { FRAMES_PER_TURN = 64 };
-
-/* ---- generators ---- */
-
-void nrpy_stream_send_end(nrpy_exchange *exchange) {
-    static const char text[] = "the plugin is shutting down";
-    nrpy_reply end = {.status = NR_STREAM_END, .bytes = "", .length = 0};
-    if (!nrpy_is_open(exchange->instance)) {
-        end.status = NR_ERR;
-        end.bytes = text;
-        end.length = sizeof text - 1;
-    }
-    nrpy_exchange_reply(exchange, &end, true);
-}
-
-static void send_exception(nrpy_exchange *exchange, const nrpy_source *source) {
-    nrpy_reply reply;
-    nrpy_reply_make(&reply, source, NULL);
-    nrpy_exchange_reply(exchange, &reply, true);
-}
-
-/* Runs the generator's finally blocks. Returns whether they went well; the failure was sent otherwise. */
-static bool close_generator(nrpy_exchange *exchange, const nrpy_source *source, PyObject *generator) {
-    PyObject *closed = PyObject_CallMethod(generator, "close", NULL);
-    nrpy_author_returned(closed);
-    if (closed == NULL) {
-        send_exception(exchange, source);
-        return false;
-    }
-    Py_DECREF(closed);
-    return true;
-}
-
-/* Returns whether the generator is to be asked for another frame. */
-static bool send_frame(nrpy_exchange *exchange, const nrpy_source *source, PyObject *generator, PyObject *value) {
-    nrpy_reply reply;
-    nrpy_reply_make(&reply, source, value);
-    bool terminal = nrpy_exchange_is_terminal(exchange, reply.status);
-    bool taken = nrpy_exchange_reply(exchange, &reply, true);
-    if (taken && !terminal && !nrpy_exchange_has_ended(exchange)) {
-        return true;
-    }
-    close_generator(exchange, source, generator);
-    return false;
-}
-
-/* Until it ends, or the host has enough frames for now. */
-static void make_frames(nrpy_exchange *exchange, PyObject *generator) {
-    nrpy_source source = nrpy_source_of(exchange->instance, exchange->entry, exchange->sid);
-    while (!nrpy_exchange_park(exchange, generator)) {
-        if (nrpy_exchange_has_ended(exchange)) {
-            close_generator(exchange, &source, generator);
-            return;
-        }
-        if (atomic_load_explicit(&exchange->cancelled, memory_order_acquire) != 0) {
-            if (close_generator(exchange, &source, generator)) {
-                nrpy_stream_send_end(exchange);
-            }
-            return;
-        }
-        PyObject *value;
-        PySendResult result = PyIter_Send(generator, Py_None, &value);
-        nrpy_author_returned(result != PYGEN_ERROR ? value : NULL);
-        if (result != PYGEN_NEXT) {
-            nrpy_exchange_part_done(exchange, NRPY_PART_HANDLER);
-        }
-        if (result == PYGEN_NEXT) {
-            if (!send_frame(exchange, &source, generator, value)) {
-                return;
-            }
-        } else if (result == PYGEN_RETURN) {
-            bool empty = value == Py_None;
-            Py_DECREF(value);
-            if (empty) {
-                nrpy_reply end = {.status = NR_STREAM_END, .bytes = "", .length = 0};
-                nrpy_exchange_reply(exchange, &end, true);
-                return;
-            }
-            PyErr_SetString(PyExc_TypeError, "a generator handler must not return a value: yield it as a frame");
-            send_exception(exchange, &source);
-            return;
-        } else {
-            send_exception(exchange, &source);
-            return;
-        }
-    }
-}
-
-/* Takes `generator`. */
-static void run_frames(nrpy_exchange *exchange, PyObject *generator) {
-    make_frames(exchange, generator);
-    Py_DECREF(generator);
-    if (exchange->generator == NULL) {
-        nrpy_handler_ended(exchange);
-    } else {
-        atomic_fetch_sub(&exchange->handlers, 1); /* it is set aside, and goes on later */
-    }
-}
-
-void nrpy_run_generator(nrpy_exchange *exchange, PyObject *argument) {
-    PyObject *generator = argument != NULL ? nrpy_call_handler(exchange->entry->handler, argument, NULL) : NULL;
-    Py_XDECREF(argument);
-    if (generator != NULL && !PyIter_Check(generator)) {
-        PyErr_Format(PyExc_TypeError, "a generator handler returned %.100s", Py_TYPE(generator)->tp_name);
-        Py_CLEAR(generator);
-    }
-    if (generator == NULL) {
-        nrpy_source source = nrpy_source_of(exchange->instance, exchange->entry, exchange->sid);
-        send_exception(exchange, &source);
-        nrpy_handler_ended(exchange);
-        return;
-    }
-    run_frames(exchange, generator);
-}
-
-/* Goes on with a generator that waited for room. Returns whether there was one. */
-static bool resume_generator(nrpy_exchange *exchange) {
-    PyObject *generator = nrpy_exchange_unpark(exchange);
-    if (generator == NULL) {
-        return false;
-    }
-    atomic_fetch_add(&exchange->handlers, 1);
-    run_frames(exchange, generator);
-    return true;
-}
-
-void nrpy_close_parked(nrpy_exchange *exchange) {
-    PyObject *generator = nrpy_exchange_unpark(exchange);
-    if (generator != NULL) {
-        nrpy_source source = nrpy_source_of(exchange->instance, exchange->entry, exchange->sid);
-        close_generator(exchange, &source, generator);
-        Py_DECREF(generator);
-        nrpy_context_reset(PyThreadState_Get()); /* what runs next on this thread is none of the generator's */
-    }
-}
 
 /* ---- input ---- */
 
@@ -185,7 +51,7 @@ static void handle_input(nrpy_exchange *exchange, const nrpy_frame *frame) {
 }
 
 void nrpy_serve_inbox(nrpy_exchange *exchange) {
-    if (resume_generator(exchange)) {
+    if (nrpy_resume_generator(exchange)) {
         return;
     }
     for (int served = 0; served < FRAMES_PER_TURN; served++) {

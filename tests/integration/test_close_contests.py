@@ -8,7 +8,7 @@ import pytest
 from conftest import BuildPlugin, StartHost, fewer, until
 from nrhost import Status
 
-SOURCE = '''
+SOURCE = """
 from nylon_ring_py import Plugin, Status, current_call
 
 plugin = Plugin("contested", workers=4, shutdown_timeout_s=0.001)
@@ -27,7 +27,7 @@ plugin.handle_sync("ends_sync")(ends_with_the_gate)
 plugin.handle("ends")(ends_with_the_gate)
 plugin.handle_sync("answers_sync")(answers_with_the_gate)
 plugin.handle_sync("quick")(lambda req: b"")
-'''
+"""
 
 
 @pytest.fixture(scope="module")
