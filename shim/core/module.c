@@ -109,21 +109,50 @@ int nrpy_names_load(void) {
     return 0;
 }
 
+/* A tuple of interned names. New reference, or NULL with an exception set. */
+static PyObject *keywords_of_task(void) {
+    static const char *const names[] = {
+        "loop",
+        "name",
+        "context",
+#if PY_VERSION_HEX >= 0x030c0000
+        "eager_start",
+#endif
+    };
+    Py_ssize_t count = (Py_ssize_t)(sizeof names / sizeof names[0]);
+    PyObject *keywords = PyTuple_New(count);
+    for (Py_ssize_t i = 0; keywords != NULL && i < count; i++) {
+        PyObject *name = PyUnicode_InternFromString(names[i]);
+        if (name == NULL) {
+            Py_CLEAR(keywords);
+        } else {
+            PyTuple_SET_ITEM(keywords, i, name);
+        }
+    }
+    return keywords;
+}
+
 int nrpy_names_load_asyncio(void) {
     if (nrpy_names.task_type != NULL) {
         return 0;
     }
+    PyObject *keywords = keywords_of_task();
+    PyObject *no_name = PyUnicode_FromString("");
     PyObject *context = Py_BuildValue("(s)", "context");
     PyObject *cancelled = attribute_of("asyncio", "CancelledError");
     PyObject *base = attribute_of("asyncio", "Task");
     PyObject *task = base != NULL ? nrpy_task_type_new(base) : NULL;
     Py_XDECREF(base);
-    if (context == NULL || cancelled == NULL || task == NULL) {
+    if (keywords == NULL || no_name == NULL || context == NULL || cancelled == NULL || task == NULL) {
+        Py_XDECREF(keywords);
+        Py_XDECREF(no_name);
         Py_XDECREF(context);
         Py_XDECREF(cancelled);
         Py_XDECREF(task);
         return -1;
     }
+    nrpy_names.task_keywords = keywords;
+    nrpy_names.no_name = no_name;
     nrpy_names.context_keyword = context;
     nrpy_names.cancelled_error = cancelled;
     nrpy_names.task_type = task;

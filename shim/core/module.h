@@ -24,7 +24,9 @@ typedef struct nrpy_python_names {
     PyObject *no_wait;       /* an awaitable that is done */
 
     /* only once a plugin has event loops */
-    PyObject *task_type; /* task_type.h */
+    PyObject *task_type;     /* task_type.h */
+    PyObject *task_keywords; /* interned, as asyncio's are */
+    PyObject *no_name;
     PyObject *context_keyword;
     PyObject *cancelled_error;
 } nrpy_python_names;

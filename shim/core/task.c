@@ -1,17 +1,25 @@
 #include "task.h"
 
+#include "module.h"
 #include "task_type.h"
 
-/* Returns 0, or -1 with an exception set. Its name comes later: task_type.h. */
+/* asyncio.Task's keyword arguments. Its name comes later: task_type.h. New reference, or NULL with an exception set. */
+static PyObject *keywords_of(const nrpy_runner *runner) {
+    PyObject *names = nrpy_names.task_keywords;
+    PyObject *values[] = {runner->loop->event_loop, nrpy_names.no_name, runner->context, Py_True};
+    PyObject *keywords = PyDict_New();
+    for (Py_ssize_t i = 0; keywords != NULL && i < PyTuple_GET_SIZE(names); i++) {
+        if (PyDict_SetItem(keywords, PyTuple_GET_ITEM(names, i), values[i]) != 0) {
+            Py_CLEAR(keywords);
+        }
+    }
+    return keywords;
+}
+
+/* Returns 0, or -1 with an exception set. */
 static int init(nrpy_runner *runner) {
     PyObject *arguments = PyTuple_Pack(1, (PyObject *)runner);
-    PyObject *keywords =
-        Py_BuildValue("{sOsssO}", "loop", runner->loop->event_loop, "name", "", "context", runner->context);
-#if PY_VERSION_HEX >= 0x030c0000
-    if (keywords != NULL && PyDict_SetItemString(keywords, "eager_start", Py_True) != 0) {
-        Py_CLEAR(keywords);
-    }
-#endif
+    PyObject *keywords = keywords_of(runner);
     int failed = -1;
     if (arguments != NULL && keywords != NULL) {
         failed = nrpy_task_init(runner->task, arguments, keywords);

@@ -91,8 +91,8 @@ PyObject *nrpy_task_type_new(PyObject *base) {
         Py_XDECREF(done);
         return NULL;
     }
-    base_type = (PyTypeObject *)Py_NewRef(base);
-    base_done = done;
+    Py_XSETREF(base_type, (PyTypeObject *)Py_NewRef(base)); /* of a try that then lacked memory for something else */
+    Py_XSETREF(base_done, done);
     return type;
 }
 
