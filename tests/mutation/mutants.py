@@ -133,13 +133,6 @@ MUTANTS = (
         ("integration/test_close_contests.py",),
     ),
     Mutant(
-        "the-host-goes-before-a-claimed-reply",
-        "shim/core/closing.c",
-        "        is_at_it |= any_send(run);\n",
-        "",
-        ("integration/test_close_contests.py",),
-    ),
-    Mutant(
         "a-call-that-was-answered-is-answered-again",
         "shim/core/running.h",
         "    if (__builtin_expect(!is_claimed, 0)) {\n        if (reply->length",
@@ -234,13 +227,6 @@ MUTANTS = (
         "    nrpy_burst_flush(exchange);\n",
         "",
         ("integration/test_bursts.py::test_frames_by_sid_keep_their_place",),
-    ),
-    Mutant(
-        "a-deadline-loses-the-frames-in-hand",
-        "shim/core/closing.c",
-        "    nrpy_burst_flush(exchange);\n",
-        "",
-        ("integration/test_bursts.py::test_the_frames_before_a_shutdown",),
     ),
     Mutant(
         "a-buffer-is-sent-after-its-author-has-changed-it",
