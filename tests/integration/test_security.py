@@ -58,6 +58,12 @@ def quiet_host(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return compile_c(out, ["tests/hosts/quiet_host.c"], ["-Wall", "-Wextra", "-Werror", "-Ishim/abi", "-ldl"])
 
 
+def run_quiet_host(host: Path, plugin: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Without a preloaded sanitizer: that starts a thread of its own, and none of this is instrumented."""
+    environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"} | variables
+    return subprocess.run([host, plugin], capture_output=True, text=True, env=environment, cwd="/")
+
+
 def test_nothing_in_the_file_runs_by_itself(bare_stub: Path, probe: Path, tmp_path: Path) -> None:
     """No constructor, nothing resolved by code, no library but libc; and the one destructor is the stub's own."""
     plugin = tmp_path / "plugin.so"
@@ -78,9 +84,7 @@ def test_the_kernel_sees_nothing_before_init(quiet_host: Path, bare_stub: Path, 
     plugin = tmp_path / "plugin.so"
     plugin.write_bytes(add_payload(bare_stub.read_bytes(), extract_payload(probe.read_bytes())))
     mark = tmp_path / "mark"
-    done = subprocess.run(
-        [quiet_host, plugin], capture_output=True, text=True, env={**os.environ, "MARK": str(mark)}, cwd="/"
-    )
+    done = run_quiet_host(quiet_host, plugin, MARK=str(mark))
     assert (done.returncode, done.stdout) == (0, "probeprobe: descriptors left 0\n"), done.stderr
     assert not mark.exists()
 
@@ -97,7 +101,7 @@ def test_that_host_sees_what_a_constructor_does(quiet_host: Path, tmp_path: Path
         f"__attribute__((constructor)) static void go(void) {{ (void)path, (void)id, (void)thread, (void){deed}; }}\n"
     )
     eager = compile_c(tmp_path / "eager.so", [source], ["-shared"])
-    done = subprocess.run([quiet_host, eager], capture_output=True, text=True)
+    done = run_quiet_host(quiet_host, eager)
     assert done.returncode == 3, (done.stdout, done.stderr)
     assert not (tmp_path / "made").exists()
 
