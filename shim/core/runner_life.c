@@ -70,6 +70,7 @@ static void retire(nrpy_runner *self) {
     if (exchange->runner != self) {
         return;
     }
+    exchange->runner = NULL; /* an author's destructor, below, finds it retired */
     unlist(self);
     atomic_fetch_sub(&self->loop->runners, 1);
     if (self->stream != NULL) {
@@ -78,7 +79,6 @@ static void retire(nrpy_runner *self) {
     Py_CLEAR(self->coroutine);
     Py_CLEAR(self->callback);
     Py_CLEAR(self->stream);
-    exchange->runner = NULL;
     nrpy_handler_ended(exchange);
     if (exchange->has_hooks) {
         nrpy_inbox_queue(exchange); /* its input has waited for the handler's return */

@@ -288,16 +288,38 @@ MUTANTS = (
     Mutant(
         "an-event-loop-sleeps-without-a-last-look",
         "shim/core/loop.c",
-        "            if (atomic_exchange(&loop->armed, true)) {\n                return false;\n            }",
-        "            usleep(100);\n            atomic_store(&loop->armed, true);\n            return false;",
+        "            if (atomic_exchange(&loop->armed, true)) {\n                loop->turn_left = 0;",
+        "            usleep(100);\n            if (atomic_exchange(&loop->armed, true) || true) {\n"
+        "                loop->turn_left = 0;",
         ("integration/test_async.py::test_one_call_at_a_time",),
     ),
     Mutant(
         "a-cancel-does-not-reach-its-task",
-        "shim/core/runner.c",
-        "    if (self->task != NULL && cancels > self->cancels) {",
-        "    if (self->task != NULL && cancels > self->cancels + 1000) {",
+        "shim/core/runners.c",
+        "    if (cancels > self->cancels) {",
+        "    if (cancels > self->cancels + 1000) {",
         ("integration/test_deadlines.py", "integration/test_async_shutdown.py"),
+    ),
+    Mutant(
+        "a-task-that-was-looked-at-serves-the-next-call",
+        "shim/core/traces.c",
+        "!nrpy_task_marks_of(runner->task)->is_seen && ",
+        "",
+        ("integration/test_async_tasks.py::test_nothing_is_left_for_the_next_call",),
+    ),
+    Mutant(
+        "a-context-that-was-copied-serves-the-next-call",
+        "shim/core/traces.c",
+        " && Py_REFCNT(runner->variables) == OF_VARIABLES",
+        "",
+        ("integration/test_async_tasks.py::test_a_context_that_somebody_keeps",),
+    ),
+    Mutant(
+        "a-task-without-a-call-is-not-done",
+        "shim/core/task_type.c",
+        "    if (nrpy_task_marks_of(task)->is_resting) {",
+        "    if (false) {",
+        ("integration/test_async_tasks.py::test_all_tasks_are_the_calls_that_wait",),
     ),
     Mutant(
         "a-reader-does-not-learn-of-the-end",
