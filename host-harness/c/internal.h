@@ -8,7 +8,12 @@
 #include "nrhost.h"
 
 #define NRHOST_INTERNAL __attribute__((visibility("hidden")))
+/* fork takes the locks of all, and ThreadSanitizer follows 64 locks of a thread at most. */
+#ifdef __SANITIZE_THREAD__
+#define NRHOST_SHARDS 16u
+#else
 #define NRHOST_SHARDS 64u
+#endif
 #define NRHOST_CTX_LIVE 0x6e796c6f6e686f73u
 #define NRHOST_CTX_DEAD 0xdeaddeaddeaddeadu
 

@@ -47,18 +47,18 @@ static void end_cancelled(nrpy_exchange *exchange, const nrpy_source *source, Py
     }
 }
 
-/* It has returned `value`, taken, or raised: then NULL, and the exception is set. */
-static void end_finished(nrpy_exchange *exchange, const nrpy_source *source, PyObject *value) {
-    if (value == Py_None) {
-        nrpy_reply end = {.status = NR_STREAM_END, .bytes = "", .length = 0};
-        nrpy_exchange_reply(exchange, &end, true);
-    } else {
-        if (value != NULL) {
-            PyErr_SetString(PyExc_TypeError, "a generator handler must not return a value: yield it as a frame");
-        }
-        send_exception(exchange, source);
+/* It has returned `value`, taken, or raised: then NULL, and the exception is set. That one becomes its reply before the
+ * frames in hand are sent: the host may be Python itself, on this thread. */
+static void end_finished(nrpy_exchange *exchange, nrpy_burst *burst, const nrpy_source *source, PyObject *value) {
+    nrpy_reply end = {.status = NR_STREAM_END, .bytes = "", .length = 0};
+    if (value != NULL && value != Py_None) {
+        PyErr_SetString(PyExc_TypeError, "a generator handler must not return a value: yield it as a frame");
+    }
+    if (value != Py_None) {
+        nrpy_reply_make(&end, source, NULL);
     }
     Py_XDECREF(value);
+    (void)send_frame(exchange, burst, &end);
 }
 
 /* Until it ends, or the host has enough frames for now. */
@@ -74,8 +74,7 @@ static void make_frames(nrpy_exchange *exchange, nrpy_burst *burst, PyObject *ge
         PySendResult result = nrpy_burst_pull(burst, generator, &value);
         if (result != PYGEN_NEXT) {
             nrpy_exchange_part_done(exchange, NRPY_PART_HANDLER);
-            (void)nrpy_burst_send(burst);
-            end_finished(exchange, &source, result == PYGEN_RETURN ? value : NULL);
+            end_finished(exchange, burst, &source, result == PYGEN_RETURN ? value : NULL);
             return;
         }
         if (!take_frame(exchange, burst, &source, value)) {

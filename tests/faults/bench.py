@@ -67,13 +67,14 @@ def sweep_later_lives(bench: Bench, kind: Kind, abi: Abi, *, every: int = EVERY,
     """The same in one process, where Python runs and its threads have been made."""
     injector = bench.injector()
     with bench.host(injector) as host:
+        threads = host.process().threads + CORE_THREADS  # not all of them are needed in each life
         assert live(host, bench.plugin, abi)
-        before = host.process()
+        fds = host.process().fds
         for n in range(0, 100_000, every):
             try:
                 with injector.armed(kind, n, count):
                     live(host, bench.plugin, abi)
-                settle(host, before.threads, before.fds)
+                settle(host, threads, fds)
             except BaseException as error:
                 error.add_note(f"number {n} failed at {bench.where(injector)}")
                 raise
