@@ -534,6 +534,8 @@ static unsigned deliver_all(nrpy_exchange *exchange, const NrBytes *frames, unsi
             sent++;
         }
         nrpy_visit_end(&visit);
+    }
+    if (sent > 0) {
         nrpy_deadlines_note_frame(exchange);
     }
     return sent;
