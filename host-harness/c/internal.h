@@ -10,10 +10,11 @@
 #define NRHOST_INTERNAL __attribute__((visibility("hidden")))
 /* fork takes the locks of all, and ThreadSanitizer follows 64 locks of a thread at most. */
 #ifdef __SANITIZE_THREAD__
-#define NRHOST_SHARDS 16u
+#define NRHOST_SHARD_BITS 4
 #else
-#define NRHOST_SHARDS 64u
+#define NRHOST_SHARD_BITS 6
 #endif
+#define NRHOST_SHARDS (1u << NRHOST_SHARD_BITS)
 #define NRHOST_CTX_LIVE 0x6e796c6f6e686f73u
 #define NRHOST_CTX_DEAD 0xdeaddeaddeaddeadu
 
@@ -131,7 +132,7 @@ struct nrhost {
 };
 
 static inline size_t nrhost_shard_index(uint64_t sid) {
-    return (size_t)((sid * 0x9e3779b97f4a7c15u) >> 58);
+    return (size_t)((sid * 0x9e3779b97f4a7c15u) >> (64 - NRHOST_SHARD_BITS));
 }
 
 /* calls.c, table.c */
