@@ -182,8 +182,10 @@ static PyObject *import_signal(void) {
 }
 
 /* The package's part imports threading, which must happen on the thread that initialised Python: it counts as the main
- * thread from then on. */
+ * thread from then on. Nothing is collected meanwhile: what is made here stays, and the package's part has the collector
+ * pass it over from then on. */
 static int prepare_own(const nrpy_open_args *args) {
+    bool collects = PyGC_Disable() != 0;
     PyObject *interval = PySys_GetObject("setswitchinterval"); /* Borrowed reference */
     PyObject *set = interval != NULL ? PyObject_CallFunction(interval, "d", SWITCH_INTERVAL_S) : NULL;
     PyObject *signals = set != NULL ? import_signal() : NULL;
@@ -192,6 +194,9 @@ static int prepare_own(const nrpy_open_args *args) {
     int failed = prepared == NULL ? -1 : 0;
     if (failed != 0) {
         set_python_error(args, "nylon_ring_py cannot be imported");
+    }
+    if (collects) {
+        PyGC_Enable();
     }
     Py_XDECREF(prepared);
     Py_XDECREF(session);

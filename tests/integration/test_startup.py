@@ -418,3 +418,25 @@ def test_a_host_that_closed_its_standard_streams(good: Path, tmp_path: Path) -> 
     """A daemon's fds 0, 1 and 2 may be anything: Python starts, and the plugin answers."""
     program = compile_host(tmp_path / "closed", "tests/hosts/closed_streams.c")
     assert subprocess.run([str(program), str(good)]).returncode == 0
+
+
+def test_collections_pass_over_what_the_runtime_began_with(start_host: StartHost, build: BuildPlugin) -> None:
+    """The collector runs while the plugin's own modules are imported, and does not walk the runtime's."""
+    host = start_host()
+    plugin = build(
+        """
+        import gc
+        import threading
+        from nylon_ring_py import Plugin
+
+        plugin = Plugin("collected")
+        at_import = gc.isenabled()
+
+        @plugin.handle_sync("seen")
+        def seen(req):
+            walked = any(each is vars(threading) for each in gc.get_objects())
+            return f"{at_import} {gc.isenabled()} {walked} {any(each is globals() for each in gc.get_objects())}"
+        """
+    )
+    host.load(plugin)
+    assert host.call("seen").reply.data == b"True True False True"
