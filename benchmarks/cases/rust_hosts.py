@@ -51,6 +51,14 @@ def _v2(entry: str, kind: str, size: int) -> Callable[[str], Measure]:
     return of
 
 
+def _all_from_workers(tools: Tools) -> Case:
+    """A stream's frame, where nobody sends inside `handle`."""
+    inside, away = _v1("gen", "stream"), _v1("gen_worker", "stream")
+    contestants = {**who(tools, "v1", "gen", inside, pythons=True), **who(tools, "v1", "gen_worker", away)}
+    row = Row("rust_v1.frame_worker", "a frame of a generator, all from another thread", "ns", (at_most(1.5, "rust"),))
+    return Case([row], contestants, 500_000, 2, shares=SHARES)
+
+
 def rust_v1(tools: Tools) -> Section:
     """Our Rust host, ABI v1."""
 
@@ -66,6 +74,7 @@ def rust_v1(tools: Tools) -> Section:
             case("raw", "handle_raw(sync=True)", "raw", "raw"),
             case("fast", "handle_raw(sync=True), call_raw_unary_fast", "raw", "fast"),
             case("frame", "a frame of a generator", "gen", "stream", at_most(1.5, "rust"), calls=500_000, note=INSIDE),
+            _all_from_workers(tools),
         ],
     )
 

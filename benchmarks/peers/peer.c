@@ -5,6 +5,7 @@
  *   pool       a copy of the body to one worker (queue.h), which sends it
  *   gen        1,000 frames of 128 bytes and StreamEnd; v1: sent inside handle, where the host takes all of them;
  *              v2: by the worker, which offers a refused one again when other threads have run
+ *   gen_worker gen's frames, sent by the worker in v1 too
  *   owned      v2: a copy of the body, given away by send_result_owned
  *
  * There is no C SDK to be like. Left out is what would make it safe: it checks nothing the host passes.
@@ -15,10 +16,10 @@
 #include "queue.h"
 
 enum { FRAMES = 1000, FRAME_SIZE = 128 };
-enum { SYNC, RAW, POOL, GEN, OWNED, PEER_ENTRIES };
+enum { SYNC, RAW, POOL, GEN, GEN_WORKER, OWNED, PEER_ENTRIES };
 
 #define PEER_NAME "c"
-static const char *const peer_entries[PEER_ENTRIES] = {"sync", "raw", "pool", "gen", "owned"};
+static const char *const peer_entries[PEER_ENTRIES] = {"sync", "raw", "pool", "gen", "gen_worker", "owned"};
 
 #include "exports.h"
 
@@ -93,7 +94,7 @@ static void *work(void *unused) {
     for (queued *next = queue_take(&pool); next != NULL; next = next != NULL ? next : queue_take(&pool)) {
         call *taken = (call *)next;
         next = next->next;
-        if (taken->id == GEN) {
+        if (taken->id == GEN || taken->id == GEN_WORKER) {
             send_frames(taken->sid);
         } else {
             (void)send_bytes(taken->sid, NR_OK, taken->body, taken->size);
@@ -126,6 +127,7 @@ static NrStatus peer_handle(uint32_t id, uint64_t sid, const NrRequest *request,
         }
         return submit(id, sid, body);
     case POOL:
+    case GEN_WORKER:
         return submit(id, sid, body);
     case OWNED:
         return host_v2 != NULL ? send_owned(sid, body) : NR_INVALID;

@@ -24,6 +24,7 @@ pytestmark = pytest.mark.long  # compilers, and plugins that are not ours
 TESTED = ("floor", "c", "rust", "go", "cffi")
 CASES = [(name, abi) for name in TESTED for abi in PEERS[name].entries]
 SIZES = (0, 11, 100_000)
+STREAMS = ("gen", "gen_worker")
 FRAMES, FRAME = 1000, bytes(128)
 
 Find = Callable[[str], Path]
@@ -66,7 +67,7 @@ def has(name: str, abi: Abi, entry: str) -> bool:
 def test_a_peer_echoes_by_every_entry(loaded: tuple[NrHost, str, Abi]) -> None:
     host, name, abi = loaded
     for entry in PEERS[name].entries[abi]:
-        if entry == "gen":
+        if entry in STREAMS:
             continue
         for size in SIZES:
             if abi == "v2":
@@ -86,13 +87,14 @@ def test_a_peer_echoes_by_every_entry(loaded: tuple[NrHost, str, Abi]) -> None:
 
 def test_a_peer_streams_a_thousand_frames(loaded: tuple[NrHost, str, Abi]) -> None:
     host, name, abi = loaded
-    if not has(name, abi, "gen"):
-        assert host.call("gen", kind="stream").handle == Status.INVALID
-        return
-    answered = host.stream("gen", body=b"")
-    assert [frame.status for frame in answered.frames] == [Status.OK] * FRAMES + [Status.STREAM_END]
-    assert {frame.data for frame in answered.frames[:-1]} == {FRAME}
-    assert answered.frames[-1].length == 0
+    for entry in STREAMS:
+        if not has(name, abi, entry):
+            assert host.call(entry, kind="stream").handle == Status.INVALID
+            continue
+        answered = host.stream(entry, body=b"")
+        assert [frame.status for frame in answered.frames] == [Status.OK] * FRAMES + [Status.STREAM_END]
+        assert {frame.data for frame in answered.frames[:-1]} == {FRAME}
+        assert answered.frames[-1].length == 0
 
 
 def test_what_a_peer_does_not_have_it_refuses(loaded: tuple[NrHost, str, Abi]) -> None:

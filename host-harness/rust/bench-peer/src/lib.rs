@@ -3,7 +3,8 @@
 //! the host's own request and bytes, and copy what outlives the call.
 //!
 //! `sync` and `raw` echo inside `handle`; `pool` echoes a copy on one worker behind an `mpsc` channel, where the guide
-//! starts a thread for each call; `gen` sends its thousand frames inside `handle`, which is quickest: a v1 host takes all.
+//! starts a thread for each call; `gen` sends its thousand frames inside `handle`, which is quickest: a v1 host takes all;
+//! `gen_worker` sends them on the worker.
 //!
 //! Left out: streams that take frames, a second instance in one image, and ABI v2.
 
@@ -32,6 +33,7 @@ unsafe impl Sync for Host {}
 
 enum Job {
     Echo { sid: u64, body: Vec<u8> },
+    Frames { sid: u64 },
     End,
 }
 
@@ -61,6 +63,7 @@ impl Host {
         for job in jobs {
             match job {
                 Job::Echo { sid, body } => self.send(sid, NrStatus::Ok, NrBytes::from_slice(&body)),
+                Job::Frames { sid } => self.send_frames(sid),
                 Job::End => break,
             }
         }
@@ -97,6 +100,7 @@ impl Peer {
                 self.host.send_frames(sid);
                 Some(NrStatus::Ok)
             }
+            "gen_worker" => Some(self.submit(Job::Frames { sid })),
             _ => None,
         }
     }
