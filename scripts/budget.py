@@ -82,6 +82,7 @@ RUNS = (
     Run("gen", "stream", {"generator's frame": FRAME}, {"calls": 2, "warmup": 1}),
     Run("task", "submit", {"coroutine submit": HANDLE_V1, "coroutine": LOOP}, BATCHES, "plugin_loop"),
     Run("turn", "submit", {"coroutine's wait": LOOP}, BATCHES, "plugin_loop"),
+    Run("timeout", "submit", {"coroutine with a timeout": LOOP}, BATCHES, "plugin_loop"),
 )
 WAYS = {name: way for run in RUNS for name, way in run.ways.items()}
 

@@ -18,3 +18,10 @@ async def turn(req: Request) -> bytes:
     """The same after a wait."""
     await asyncio.sleep(0)
     return req.body
+
+
+@plugin.handle("timeout")
+async def timeout(req: Request) -> bytes:
+    """Under a limit of time, which asks for the task."""
+    async with asyncio.timeout(60):
+        return req.body

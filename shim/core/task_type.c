@@ -6,32 +6,46 @@
 
 /* asyncio's fields come first, and their size is asyncio's affair: looked up once, with the type. GIL. */
 static PyTypeObject *base_type;
-static PyObject *base_done;
+
+/* Its methods, which are called without asking the task for them: that would be a look. */
+static struct {
+    PyObject *done, *get_coro, *set_name;
+} base;
 
 nrpy_task_marks *nrpy_task_marks_of(PyObject *task) {
     return (nrpy_task_marks *)(void *)((char *)task + base_type->tp_basicsize);
 }
 
-/* Names it "entry#sid". Returns 0, or -1 with an exception set. */
-static int name_by(PyObject *task, const nrpy_exchange *exchange) {
+/* "entry#sid", on the path of whoever uses asyncio.timeout or TaskGroup. New reference, or NULL with an exception set. */
+static PyObject *name_of(const nrpy_exchange *exchange) {
+    char text[sizeof "#18446744073709551615" - 1], *const end = text + sizeof text, *begin = end;
+    uint64_t left = exchange->sid;
+    do {
+        *--begin = (char)('0' + left % 10);
+        left /= 10;
+    } while (left != 0);
+    *--begin = '#';
     PyObject *entry = PyUnicode_DecodeUTF8(exchange->entry->name, (Py_ssize_t)exchange->entry->length, "replace");
-    PyObject *name = entry != NULL ? PyUnicode_FromFormat("%U#%llu", entry, (unsigned long long)exchange->sid) : NULL;
-    PyObject *done = name != NULL ? PyObject_CallMethod(task, "set_name", "O", name) : NULL;
+    PyObject *rest = entry != NULL ? PyUnicode_DecodeUTF8(begin, end - begin, NULL) : NULL;
+    PyObject *name = rest != NULL ? PyUnicode_Concat(entry, rest) : NULL;
+    Py_XDECREF(rest);
     Py_XDECREF(entry);
-    Py_XDECREF(name);
-    Py_XDECREF(done);
-    return done != NULL ? 0 : -1;
+    return name;
 }
 
-/* Names it by its call, if it has one. Likewise. */
+/* Names it by its call, if it has one. Returns 0, or -1 with an exception set. */
 static int give_name(PyObject *task) {
-    PyObject *runner = PyObject_CallMethod(task, "get_coro", NULL);
+    PyObject *runner = PyObject_CallOneArg(base.get_coro, task);
     if (runner == NULL) {
         return -1;
     }
     bool is_ours = Py_IS_TYPE(runner, &nrpy_runner_type); /* asyncio lets go of it at the end, from 3.12 on */
     const nrpy_exchange *exchange = is_ours ? ((nrpy_runner *)runner)->exchange : NULL;
-    int failed = exchange != NULL ? name_by(task, exchange) : 0;
+    PyObject *name = exchange != NULL ? name_of(exchange) : NULL;
+    PyObject *done = name != NULL ? PyObject_CallFunctionObjArgs(base.set_name, task, name, NULL) : NULL;
+    int failed = exchange != NULL && done == NULL ? -1 : 0;
+    Py_XDECREF(done);
+    Py_XDECREF(name);
     Py_DECREF(runner);
     return failed;
 }
@@ -63,7 +77,7 @@ static PyObject *task_done(PyObject *task, PyObject *ignored) {
     if (nrpy_task_marks_of(task)->is_resting) {
         Py_RETURN_TRUE;
     }
-    return PyObject_CallOneArg(base_done, task);
+    return PyObject_CallOneArg(base.done, task);
 }
 
 static PyMethodDef methods[] = {
@@ -71,7 +85,7 @@ static PyMethodDef methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-PyObject *nrpy_task_type_new(PyObject *base) {
+PyObject *nrpy_task_type_new(PyObject *asyncio_task) {
     PyType_Slot slots[] = {
         {Py_tp_doc, "The task of a call."},
         {Py_tp_getattro, (void *)task_getattro},
@@ -81,18 +95,25 @@ PyObject *nrpy_task_type_new(PyObject *base) {
     };
     PyType_Spec spec = {
         .name = "nylon_ring_py._core.Task",
-        .basicsize = (int)(((PyTypeObject *)base)->tp_basicsize + (Py_ssize_t)sizeof(nrpy_task_marks)),
+        .basicsize = (int)(((PyTypeObject *)asyncio_task)->tp_basicsize + (Py_ssize_t)sizeof(nrpy_task_marks)),
         .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
         .slots = slots,
     };
-    PyObject *done = PyObject_GetAttrString(base, "done");
-    PyObject *type = done != NULL ? PyType_FromSpecWithBases(&spec, base) : NULL;
+    PyObject *done = PyObject_GetAttrString(asyncio_task, "done");
+    PyObject *get_coro = done != NULL ? PyObject_GetAttrString(asyncio_task, "get_coro") : NULL;
+    PyObject *set_name = get_coro != NULL ? PyObject_GetAttrString(asyncio_task, "set_name") : NULL;
+    PyObject *type = set_name != NULL ? PyType_FromSpecWithBases(&spec, asyncio_task) : NULL;
     if (type == NULL) {
         Py_XDECREF(done);
+        Py_XDECREF(get_coro);
+        Py_XDECREF(set_name);
         return NULL;
     }
-    Py_XSETREF(base_type, (PyTypeObject *)Py_NewRef(base)); /* of a try that then lacked memory for something else */
-    Py_XSETREF(base_done, done);
+    Py_XSETREF(base_type,
+               (PyTypeObject *)Py_NewRef(asyncio_task)); /* of a try that then lacked memory for something else */
+    Py_XSETREF(base.done, done);
+    Py_XSETREF(base.get_coro, get_coro);
+    Py_XSETREF(base.set_name, set_name);
     return type;
 }
 

@@ -17,8 +17,8 @@ typedef struct nrpy_task_marks {
     bool is_resting; /* its call is over, and the next one has not begun */
 } nrpy_task_marks;
 
-/* `base` is asyncio.Task. New reference, or NULL with an exception set. */
-PyObject *nrpy_task_type_new(PyObject *base);
+/* New reference, or NULL with an exception set. */
+PyObject *nrpy_task_type_new(PyObject *asyncio_task);
 
 /* Of a task that nrpy_task_new has made. */
 nrpy_task_marks *nrpy_task_marks_of(PyObject *task);
