@@ -20,8 +20,8 @@ async def turn(req: Request) -> bytes:
     return req.body
 
 
-@plugin.handle("timeout")
-async def timeout(req: Request) -> bytes:
-    """Under a limit of time, which asks for the task."""
-    async with asyncio.timeout(60):
-        return req.body
+@plugin.handle("look")
+async def look(req: Request) -> bytes:
+    """It asks for its task, as asyncio.timeout does: the next call gets another one."""
+    task = asyncio.current_task()
+    return req.body if task is not None and not task.cancelling() else b""

@@ -14,6 +14,7 @@
 #include "abi/nylon_ring_v1.h"
 #include "deadline.h"
 #include "entries.h"
+#include "frames.h"
 #include "queue.h"
 #include "threads.h"
 #include "timer.h"
@@ -27,20 +28,6 @@
 struct nrpy_burst;
 struct nrpy_lane;
 struct nrpy_runner;
-
-typedef struct nrpy_frame {
-    struct nrpy_frame *next;
-    NrStatus status; /* of an outgoing frame */
-    bool is_close;   /* an incoming one that ends the input */
-    uint64_t length;
-    unsigned char bytes[];
-} nrpy_frame;
-
-typedef struct nrpy_frames {
-    nrpy_frame *first;
-    nrpy_frame *last;
-    size_t count;
-} nrpy_frames;
 
 /* A host thread that waits for a handler on a worker, because its own stack is too small for Python. */
 typedef struct nrpy_waiter {
@@ -120,6 +107,10 @@ enum {
 
 /* A new exchange with one reference, the caller's, or NULL without memory. */
 nrpy_exchange *nrpy_exchange_new(nrpy_instance *instance, const nrpy_entry *entry, uint64_t sid);
+
+/* Likewise, without an entry: for a plain reply that was held back, and nothing else. */
+nrpy_exchange *nrpy_exchange_new_bare(nrpy_instance *instance, uint64_t sid);
+
 void nrpy_exchange_retain(nrpy_exchange *exchange);
 void nrpy_exchange_release(nrpy_exchange *exchange);
 
@@ -235,8 +226,16 @@ static inline nrpy_exchange *nrpy_exchange_of_cancel(nrpy_item *item) {
     return (nrpy_exchange *)(void *)((char *)item - offsetof(nrpy_exchange, cancel_item));
 }
 
-nrpy_frame *nrpy_frame_new(NrStatus status, const void *bytes, uint64_t length);
-void nrpy_frames_push(nrpy_frames *frames, nrpy_frame *frame);
-nrpy_frame *nrpy_frames_pop(nrpy_frames *frames);
+/* ---- for who has its turn (turn.h) ---- */
+
+/* Frees a frame of its outbox or inbox, or several. */
+void nrpy_exchange_free_frame(nrpy_exchange *exchange, nrpy_frame *frame);
+void nrpy_exchange_free_frames(nrpy_exchange *exchange, nrpy_frames *frames);
+
+/* The host has its last word, or wants none. */
+void nrpy_exchange_say_over(nrpy_exchange *exchange, NrStatus status);
+
+/* The host has had no room for the answer, which counts again. */
+void nrpy_exchange_answer_is_open_again(nrpy_exchange *exchange);
 
 #endif /* NRPY_EXCHANGE_H */

@@ -141,7 +141,7 @@ MUTANTS = (
     ),
     Mutant(
         "a-second-terminal-is-sent",
-        "shim/core/exchange.c",
+        "shim/core/sending.c",
         "    bool taken = (turn & NRPY_TURN_ENDED) == 0;",
         "    bool taken = true;",
         ("integration/test_callback.py::test_only_the_first_answer_counts", "integration/test_deadlines.py"),
@@ -180,29 +180,29 @@ MUTANTS = (
     # ---- streams ----
     Mutant(
         "frames-of-two-threads-overtake-each-other",
-        "shim/core/exchange.c",
+        "shim/core/turn.c",
         "    return (atomic_fetch_or(&exchange->turn, NRPY_TURN_BUSY) & NRPY_TURN_BUSY) == 0;",
         "    return (atomic_fetch_or(&exchange->turn, NRPY_TURN_BUSY) & NRPY_TURN_BUSY) != 1u << 31;",
         ("integration/test_streams.py", "integration/test_duplex.py", "integration/test_duplex_objects.py"),
     ),
     Mutant(
         "a-frame-held-back-is-dropped",
-        "shim/core/exchange.c",
+        "shim/core/turn.c",
         "        if (delivery != NRPY_HELD_BACK) {\n            nrpy_frames_pop(frames);",
         "        if (frames->count > 0) {\n            nrpy_frames_pop(frames);",
         ("integration/test_backpressure.py::test_every_frame_comes_in_order",),
     ),
     Mutant(
         "a-frame-held-back-goes-to-the-end",
-        "shim/core/exchange.c",
-        "        put_back(&exchange->outbox, &frames);\n        atomic_fetch_or(&exchange->turn, NRPY_TURN_MORE);",
+        "shim/core/turn.c",
+        "        nrpy_frames_put_back(&exchange->outbox, &frames);\n        atomic_fetch_or(&exchange->turn, NRPY_TURN_MORE);",
         "        while (frames.count > 0) {\n            nrpy_frames_push(&exchange->outbox, nrpy_frames_pop(&frames));\n"
         "        }\n        atomic_fetch_or(&exchange->turn, NRPY_TURN_MORE);",
         ("integration/test_backpressure.py",),
     ),
     Mutant(
         "nobody-learns-that-there-is-room",
-        "shim/core/exchange.c",
+        "shim/core/turn.c",
         "    if (enough) {\n        nrpy_exchange_wake(exchange);\n    }",
         "    (void)enough;",
         ("integration/test_backpressure.py",),
@@ -323,7 +323,7 @@ MUTANTS = (
     ),
     Mutant(
         "a-reader-does-not-learn-of-the-end",
-        "shim/core/exchange.c",
+        "shim/core/sending.c",
         "    if (nrpy_exchange_is_terminal(exchange, status) && (exchange->takes_input || !direct)) {",
         "    if (exchange->sid == 0) {",
         ("integration/test_duplex_objects.py::test_an_end_from_another_thread_ends_the_reading",),
@@ -345,14 +345,14 @@ MUTANTS = (
     ),
     Mutant(
         "frames-do-not-keep-a-stream-alive",
-        "shim/core/exchange.c",
+        "shim/core/turn.c",
         "    if (delivery == NRPY_DELIVERED) {\n        nrpy_deadlines_note_frame(exchange);\n    }\n",
         "",
         ("integration/test_stream_deadlines.py::test_frames_keep_a_stream_alive",),
     ),
     Mutant(
         "a-handler-is-not-told-of-its-deadline",
-        "shim/core/exchange.c",
+        "shim/core/sending.c",
         "send_by_outbox(exchange, NR_ERR, text, length, true);\n    nrpy_exchange_cancel(exchange);",
         "send_by_outbox(exchange, NR_ERR, text, length, true);",
         ("integration/test_deadlines.py::test_an_answer_at_the_deadline_and_none_after",),

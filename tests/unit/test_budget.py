@@ -47,6 +47,12 @@ HERE = Build("GCC 12.2.0", "3.11.7 (main)", "glibc 2.36")
 COST: Cost = {"ours": 1000, "python": 2000, "libc": 500}
 
 
+@pytest.mark.parametrize(("now", "verdicts"), [(1030, set()), (1031, {"over"}), (970, set()), (969, {"below"})])
+def test_a_rough_way_may_be_off_by_more(now: int, verdicts: set[str]) -> None:
+    (line,) = compare({"way": {**COST, "ours": now}}, HERE, HERE, {"way": COST}, {"way"})
+    assert line.verdicts == verdicts
+
+
 def test_what_a_function_spends_itself_and_how_often_it_is_entered() -> None:
     thread = parse(COUNTED)
     assert thread.own == {("/env/_core.so", "nrpy_handle"): 1030, ("/usr/lib/libc.so.6", "memcpy"): 500}
