@@ -92,7 +92,7 @@ def compare(
     budgets: dict[str, Cost],
     rough: Collection[str] = (),
 ) -> list[Line]:
-    """Put each way beside what may be compared of its budget; those of `rough` may be off by `ROUGHLY` times as much."""
+    """Put each way beside what may be compared of its budget; those of `rough` may be off by more."""
     is_ours = recorded is not None and build.same_compiler(recorded)
     is_total = recorded is not None and is_ours and build.same_libraries(recorded)
     return [

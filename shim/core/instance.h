@@ -97,7 +97,11 @@ void nrpy_instance_abandon_all(void);
 /* Drops all Python objects of the instance. Needs the GIL; leaves no exception set. */
 void nrpy_instance_unload(nrpy_instance *instance);
 
-/* Takes it off the list of open ones. */
+/* A new one with one reference, the caller's, or NULL without memory. */
+nrpy_instance *nrpy_instance_new(const char *name);
+
+/* Puts it on the list of open ones, or takes it off. */
+void nrpy_instance_list(nrpy_instance *instance);
 void nrpy_instance_unlist(nrpy_instance *instance);
 
 void nrpy_instance_retain(nrpy_instance *instance);
@@ -113,6 +117,9 @@ nrpy_pools nrpy_instance_pools(nrpy_instance *instance);
 /* Ends its event loops, in `seconds` at most; that of `self`, the thread that asked for it, ends by itself later. Must
  * not hold the GIL. Returns how many others have not ended. */
 unsigned nrpy_instance_stop_loops(nrpy_instance *instance, double seconds, const struct nrpy_thread *self);
+
+/* Of all that are open. Time has jumped: what sleeps until a time looks again. */
+void nrpy_instance_wake_loops(void);
 
 /* Where calls of an entry with these flags wait. */
 static inline const nrpy_lane *nrpy_instance_lane(nrpy_instance *instance, uint32_t flags, uint64_t sid) {

@@ -391,7 +391,7 @@ MUTANTS = (
     # ---- the end of an instance ----
     Mutant(
         "what-is-queued-at-shutdown-is-forgotten",
-        "shim/core/closing.c",
+        "shim/core/closing_calls.c",
         "    nrpy_item *item = nrpy_queue_close(queue);\n    while (item != NULL) {\n        nrpy_item *next = item->next;\n"
         "        nrpy_refuse_item(instance, item, shutting_down);",
         "    nrpy_item *item = nrpy_queue_close(queue);\n    while (item != NULL && instance != NULL) {\n        nrpy_item *next = item->next;",
@@ -399,14 +399,14 @@ MUTANTS = (
     ),
     Mutant(
         "what-runs-for-ever-is-not-answered",
-        "shim/core/closing.c",
-        "    end_running(run);\n    sem_post(&run->host_done);",
-        "    sem_post(&run->host_done);\n    (void)end_running;",
+        "shim/core/closing_calls.c",
+        "    wait_for_handlers(run);\n    end_running(run);",
+        "    wait_for_handlers(run);\n    (void)end_running;",
         ("integration/test_shutdown.py::test_a_handler_that_never_ends",),
     ),
     Mutant(
         "shutdown-waits-for-no-handler",
-        "shim/core/closing.c",
+        "shim/core/closing_calls.c",
         "    wait_for_handlers(run);\n    end_running(run);",
         "    (void)wait_for_handlers;\n    end_running(run);",
         ("integration/test_shutdown.py", "integration/test_async_shutdown.py"),
@@ -414,7 +414,7 @@ MUTANTS = (
     Mutant(
         "shutdown-returns-with-a-send-in-the-host",
         "shim/core/closing.c",
-        "    wait_for_sends(run);\n    sem_post(&run->sends_done);",
+        "    nrpy_closing_wait_for_sends(run);\n    sem_post(&run->sends_done);",
         "    sem_post(&run->sends_done);",
         ("integration/test_shutdown.py::test_shutdown_waits_for_a_thread_inside_send_result",),
     ),
@@ -427,7 +427,7 @@ MUTANTS = (
     ),
     Mutant(
         "tasks-are-not-told-of-the-shutdown",
-        "shim/core/closing.c",
+        "shim/core/closing_calls.c",
         "        nrpy_loop_cancel_all(&instance->loops[i]);",
         "        (void)instance;",
         ("integration/test_async_shutdown.py::test_a_thousand_coroutines_pending",),
@@ -435,8 +435,8 @@ MUTANTS = (
     Mutant(
         "generators-set-aside-are-not-closed",
         "shim/core/closing.c",
-        "        close_parked_generators(instance);\n        run_shutdown_hooks(run);",
-        "        (void)close_parked_generators;\n        run_shutdown_hooks(run);",
+        "        nrpy_closing_close_parked(instance);\n        run_shutdown_hooks(run);",
+        "        run_shutdown_hooks(run);",
         ("integration/test_backpressure.py::test_a_shutdown_ends_a_generator_that_waits",),
     ),
     Mutant(
