@@ -1,5 +1,6 @@
 #include "blocks.h"
 
+#include "prefetch.h"
 #include "watched.h"
 
 #include <stdlib.h>
@@ -41,6 +42,7 @@ void *nrpy_block_take(nrpy_block_home *home, size_t size) {
     }
     if (block != NULL) {
         home->spare = block->next;
+        nrpy_prefetch_to_write(home->spare, NRPY_CALL_LINES); /* for the next call: its giver's core has them */
         return block->bytes;
     }
     block = malloc(BLOCK_SIZE);

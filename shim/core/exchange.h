@@ -90,9 +90,9 @@ typedef struct nrpy_exchange {
     bool is_held_back;                  /* counted in the instance's `held_back`; whoever has the turn */
     bool is_left;                       /* in the list of `parked_next` */
     bool is_registered;                 /* the registry's lock */
+    _Atomic bool has_last_word;         /* `last_word` is in use */
     struct nrpy_exchange *parked_next;  /* close's: generators to be closed */
     struct nrpy_exchange *bucket_next;  /* the registry's lock */
-    _Atomic bool has_last_word;         /* it is in use */
     nrpy_frame last_word;               /* an Err without a text, for when there is no memory for another frame */
 } nrpy_exchange;
 

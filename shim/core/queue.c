@@ -1,6 +1,7 @@
 #include "queue.h"
 
 #include "pause.h"
+#include "prefetch.h"
 
 #include <sys/mman.h>
 #ifdef __SANITIZE_ADDRESS__
@@ -9,9 +10,6 @@
 #define __lsan_register_root_region(memory, size) ((void)0)
 #define __lsan_unregister_root_region(memory, size) ((void)0)
 #endif
-
-/* So much of the next call is fetched while a handler runs: its head and a usual request. */
-enum { PREFETCHED_LINES = 6 };
 
 static size_t ring_bytes(const nrpy_queue *queue) {
     return (queue->mask + 1) * sizeof *queue->places;
@@ -121,12 +119,6 @@ static nrpy_item *pop_overflow(nrpy_queue *queue) {
     return item;
 }
 
-static void prefetch(const nrpy_item *item) {
-    for (int line = 0; item != NULL && line < PREFETCHED_LINES; line++) {
-        __builtin_prefetch((const char *)item + line * NRPY_CACHE_LINE);
-    }
-}
-
 /* Taking has begun. A place is freed before `head` passes it on, so who sees the new `head` finds it free. */
 static nrpy_item *take(nrpy_queue *queue) {
     uint64_t head = atomic_load_explicit(&queue->head, memory_order_relaxed);
@@ -150,7 +142,7 @@ nrpy_item *nrpy_queue_pop(nrpy_queue *queue) {
     nrpy_item *item = take(queue);
     if (item != NULL) {
         uint64_t next = atomic_load_explicit(&queue->head, memory_order_relaxed) & queue->mask;
-        prefetch(atomic_load_explicit(&queue->places[next], memory_order_relaxed));
+        nrpy_prefetch(atomic_load_explicit(&queue->places[next], memory_order_relaxed), NRPY_CALL_LINES);
     }
     end_taking(queue);
     return item;

@@ -78,4 +78,12 @@ static inline bool nrpy_queue_has_items(nrpy_queue *queue) {
            atomic_load_explicit(&queue->overflow_count, memory_order_seq_cst) != 0;
 }
 
+/* The same for who polls, and sees an item a moment later: it reads the one line that a push writes anyway, where the
+ * tail's would have to come back to the producer for the next push. */
+static inline bool nrpy_queue_shows_item(nrpy_queue *queue) {
+    uint64_t head = atomic_load_explicit(&queue->head, memory_order_relaxed);
+    return atomic_load_explicit(&queue->places[head & queue->mask], memory_order_relaxed) != NULL ||
+           atomic_load_explicit(&queue->overflow_count, memory_order_relaxed) != 0;
+}
+
 #endif /* NRPY_QUEUE_H */

@@ -57,10 +57,10 @@ static bool poll_queue(nrpy_pool *pool) {
     int64_t until = nrpy_time_ns(CLOCK_MONOTONIC) + POLL_NS;
     do {
         for (int look = 0; look < LOOKS_PER_CLOCK; look++) {
-            if (nrpy_queue_has_items(pool->queue)) {
+            if (nrpy_queue_shows_item(pool->queue)) {
                 return true;
             }
-            /* Each look takes the producers' line away from them. */
+            /* Each look takes the line away from the producers. */
             for (int i = 0; i < PAUSES_PER_LOOK; i++) {
                 nrpy_pause();
             }
