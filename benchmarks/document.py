@@ -76,7 +76,7 @@ def _contestants(names: Mapping[str, str]) -> str:
 
 
 def _missed(sections: Sequence[Section]) -> str:
-    """Each limit that was not kept, with the figure."""
+    """Each limit that was not kept, with the figure; then what is in the way."""
     lines = []
     for section in sections:
         for row in section.rows:
@@ -88,7 +88,10 @@ def _missed(sections: Sequence[Section]) -> str:
                     ours, wanted = show(medians["ours"], row.unit), show(value, row.unit)
                     words = show_limit(limit, row.unit)
                     lines.append([row.key, row.title, ours, words + ("" if limit.beside is None else f", {wanted}")])
-    return lay_out([["row", "measured", "ours", "target"], *lines]) if lines else ""
+    missed = [row for section in sections for row in section.rows if row.is_met is False and row.obstacle]
+    obstacles = _list([f"{row.title}: {row.obstacle}" for row in missed])
+    head = ["row", "measured", "ours", "target"]
+    return "\n\n".join(filter(None, [lay_out([head, *lines]), obstacles])) if lines else ""
 
 
 def _list(lines: Sequence[str]) -> str:

@@ -105,6 +105,7 @@ class Row:
         limits: the target; all of them must be kept.
         point: its place in a plot, or None.
         note: what one must know to compare its columns; empty where nothing.
+        obstacle: what stands in the way of its target, said where that is missed.
         values: of each contestant, one for each round.
     """
 
@@ -114,6 +115,7 @@ class Row:
     limits: tuple[Limit, ...] = ()
     point: Point | None = None
     note: str = ""
+    obstacle: str = ""
     values: dict[str, list[float]] = field(default_factory=dict)
 
     @property

@@ -28,6 +28,7 @@ def _row(row: Row) -> dict[str, Any]:
         "unit": row.unit,
         "better": "more" if row.unit == "/s" else "less",
         "note": row.note,
+        "obstacle": row.obstacle,
         "point": None if row.point is None else asdict(row.point),
         "values": {name: summary(row.values[name]) for name in names},
         "ratios": {name: row.ratio(name) for name in names if name != "ours"},
@@ -94,5 +95,6 @@ def _row_of(row: Mapping[str, Any]) -> Row:
         tuple(Limit(limit["kind"], limit["number"], limit["beside"]) for limit in row["limits"]),
         None if row["point"] is None else Point(**row["point"]),
         row["note"],
+        row["obstacle"],
         {name: list(found["rounds"]) for name, found in row["values"].items()},
     )

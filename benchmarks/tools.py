@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -70,7 +71,7 @@ class Tools:
             for one in value if isinstance(value, list) else [value]:
                 command += [option] if one is True else [option, str(one)]
         figures = figures_of(command, environment)
-        if "hop_ns" in figures:
+        if "hop_ns" in figures and len(os.sched_getaffinity(0)) > 1:  # from one core to itself is no hop
             self.hops.append(figures["hop_ns"])
         return figures
 

@@ -80,7 +80,7 @@ def test_lines_go_up_with_their_values_and_leave_out_what_was_not_measured() -> 
 
 
 def report() -> dict[str, Any]:
-    near = Row("near", "near <the> floor", "ns", (at_most(1.2, "floor"),), note="a note")
+    near = Row("near", "near <the> floor", "ns", (at_most(1.2, "floor"),), note="a note", obstacle="a wall")
     near.values = {"ours": [140.0, 130.0, 150.0], "floor": [100.0], "ours 3.12": [150.0], "floor 3.12": [120.0]}
     swept = [
         Row(f"body.{x}", f"echo of {x}", "ns", (), Point("by size", x), values={"ours": [value], "c": [value / 2]})
@@ -96,7 +96,7 @@ def report() -> dict[str, Any]:
 def test_what_was_written_can_be_read_again() -> None:
     written = report()
     near = sections_of(written)[0].rows[0]
-    assert (near.medians["ours"], near.is_met, near.note) == (140.0, False, "a note")
+    assert (near.medians["ours"], near.is_met, near.note, near.obstacle) == (140.0, False, "a note", "a wall")
     assert "140 ns [130 … 150]" in table(sections_of(written)[0])
     with pytest.raises(ValueError, match="schema 0"):
         sections_of({**written, "schema": 0})
@@ -122,6 +122,7 @@ def test_the_document_says_what_was_met_and_what_was_not() -> None:
         assert heading in text.splitlines()
     assert re.search(r"\| near +\| near <the> floor +\| 140 ns +\| ≤ 1.2 x floor, 120 ns +\|", text)
     assert "150 ns, floor 120 ns (1.25)" in text
+    assert "- near <the> floor: a wall" in text.splitlines()
     assert "- go: no go on PATH" in text
     assert "about 10 minutes" in text
     assert "OTHER PROCESSES" not in text
