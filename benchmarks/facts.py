@@ -18,6 +18,7 @@ from benchmarks.rounds import Plan
 from benchmarks.table import show
 
 SHARED_CORE_NS = 2000  # no hardware is as slow as that from core to core: two threads took turns on one
+MOST = 0.5  # of the hops: two threads that are seldom apart have one core between them
 MUCH = 0.05  # of the cores, taken by others: a system by itself takes less
 COMPILERS = {"cc": "--version", "rustc": "--version", "go": "version"}
 
@@ -35,7 +36,11 @@ def _compilers() -> dict[str, str]:
 
 
 def facts_of(hops: Sequence[float], taken: Mapping[str, float], plan: Plan) -> dict[str, Any]:
-    """Of this machine and this run, for the JSON; `taken` is what `neighbours.shares` says of it."""
+    """Of this machine and this run, for the JSON; `taken` is what `neighbours.shares` says of it.
+
+    A hop of which both ends were on one core, where the system happened to put them, is none.
+    """
+    apart = [hop for hop in hops if hop < SHARED_CORE_NS]
     return {
         "python": platform.python_version(),
         "implementation": sys.version,
@@ -46,7 +51,8 @@ def facts_of(hops: Sequence[float], taken: Mapping[str, float], plan: Plan) -> d
         "processor": model(),
         "machine": f"{platform.system()} {platform.release()} {platform.machine()}",
         "taken": dict(taken),
-        "hop_ns": {"min": min(hops), "max": max(hops)} if hops else None,
+        "hop_ns": {"min": min(apart), "max": max(apart)} if apart else None,
+        "hops_apart": len(apart) / len(hops) if hops else 1.0,
         "share": plan.share,
         "quick": plan.quick,
         "when": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -69,7 +75,7 @@ def told(facts: Mapping[str, Any]) -> list[str]:
     if hops is not None:
         near, far = show(hops["min"], "ns"), show(hops["max"], "ns")
         lines.append(f"a cache line took {near} to {far} from core to core: what passes between threads costs with it")
-    if max(taken.values()) > MUCH or (hops is not None and hops["max"] > SHARED_CORE_NS):
+    if max(taken.values()) > MUCH or facts["hops_apart"] < MOST:
         lines.append("OTHER PROCESSES HELD THE CORES MEANWHILE: measure again on a quiet machine")
     return lines
 

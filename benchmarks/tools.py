@@ -71,7 +71,7 @@ class Tools:
             for one in value if isinstance(value, list) else [value]:
                 command += [option] if one is True else [option, str(one)]
         figures = figures_of(command, environment)
-        if "hop_ns" in figures and len(os.sched_getaffinity(0)) > 1:  # from one core to itself is no hop
+        if "hop_ns" in figures and len(os.sched_getaffinity(0)) > 1:
             self.hops.append(figures["hop_ns"])
         return figures
 

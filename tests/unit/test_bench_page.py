@@ -34,6 +34,7 @@ FACTS: dict[str, Any] = {
     "pinned": {"1": [1], "2": [0, 1]},
     "compilers": {"cc": "cc 12"},
     "hop_ns": {"min": 50.0, "max": 90.0},
+    "hops_apart": 0.9,
 }
 
 
@@ -134,3 +135,9 @@ def test_the_document_of_a_run_on_a_busy_machine_says_so() -> None:
     text = document(written)
     assert "other processes had 30% of the cores" in text
     assert "OTHER PROCESSES HELD THE CORES" in text
+
+
+def test_threads_that_are_seldom_on_two_cores_are_a_busy_machine() -> None:
+    written = report()
+    written["facts"]["hops_apart"] = 0.2
+    assert "OTHER PROCESSES HELD THE CORES" in document(written)
