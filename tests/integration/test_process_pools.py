@@ -241,7 +241,7 @@ def test_a_thread_that_never_ends(start_host: StartHost, pools: Path, fifos: tup
 def test_many_loads_leave_nothing(start_host: StartHost, pools: Path) -> None:
     host = start_host()
     left = []
-    for _ in range(60):
+    for _ in range(80):
         assert host.load(pools) == Status.OK
         assert host.call("raw", door="raw", body=b"ab").reply.data == b"ba"
         assert host.call("local").reply.status == Status.OK
@@ -249,7 +249,8 @@ def test_many_loads_leave_nothing(start_host: StartHost, pools: Path) -> None:
         left.append(host.process())
     assert {now.children for now in left} == {0}
     until(lambda: host.process().fds <= left[0].fds)
-    assert left[-1].rss_kib < left[9].rss_kib + 2048 or not memory_counts()
+    # The allocator's arenas for threads that meet come one by one with the first loads.
+    assert left[-1].rss_kib < left[29].rss_kib + 2048 or not memory_counts()
 
 
 def test_a_failed_init_ends_its_executors(start_host: StartHost, build: BuildPlugin) -> None:
