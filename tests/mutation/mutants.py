@@ -402,7 +402,7 @@ MUTANTS = (
         "shim/core/closing_calls.c",
         "    wait_for_handlers(run);\n    end_running(run);",
         "    wait_for_handlers(run);\n    (void)end_running;",
-        ("integration/test_shutdown.py::test_a_handler_that_never_ends",),
+        ("integration/test_async_shutdown.py::test_a_coroutine_that_ignores_its_cancel",),
     ),
     Mutant(
         "shutdown-waits-for-no-handler",
