@@ -6,7 +6,7 @@
 
 #include <stddef.h>
 
-enum { NRPY_LINE = 64 };
+#define NRPY_CACHE_LINE 64
 
 /* A call's head and a usual request. */
 enum { NRPY_CALL_LINES = 6 };
@@ -14,7 +14,7 @@ enum { NRPY_CALL_LINES = 6 };
 /* `memory` may be NULL: no page is looked for then. */
 static inline void nrpy_prefetch(const void *memory, int lines) {
     for (int line = 0; memory != NULL && line < lines; line++) {
-        __builtin_prefetch((const char *)memory + line * NRPY_LINE);
+        __builtin_prefetch((const char *)memory + line * NRPY_CACHE_LINE);
     }
 }
 
@@ -22,7 +22,7 @@ static inline void nrpy_prefetch(const void *memory, int lines) {
  * processors that are named to them; those of x86 that do not know it pass it over. */
 static inline void nrpy_prefetch_to_write(const void *memory, int lines) {
     for (int line = 0; memory != NULL && line < lines; line++) {
-        const char *at = (const char *)memory + line * NRPY_LINE;
+        const char *at = (const char *)memory + line * NRPY_CACHE_LINE;
 #if defined(__x86_64__)
         __asm__ volatile("prefetchw %0" : : "m"(*at));
 #else

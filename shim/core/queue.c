@@ -1,7 +1,6 @@
 #include "queue.h"
 
 #include "pause.h"
-#include "prefetch.h"
 
 #include <sys/mman.h>
 #ifdef __SANITIZE_ADDRESS__

@@ -8,13 +8,13 @@
 #ifndef NRPY_QUEUE_H
 #define NRPY_QUEUE_H
 
+#include "prefetch.h"
+
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-
-#define NRPY_CACHE_LINE 64
 
 typedef enum {
     NRPY_ITEM_CALL,  /* an nrpy_call: run its handler */
