@@ -11,7 +11,7 @@ from benchmarks.model import Case, Limit, Point, Row, Section, in_order, label
 from benchmarks.rounds import Outcome
 from benchmarks.table import count_targets, show_limit
 
-SCHEMA = 1  # one more whenever a reader of the JSON would have to change
+SCHEMA = 2  # one more whenever a reader of the JSON would have to change
 
 
 def summary(values: Sequence[float]) -> dict[str, Any]:
