@@ -1,8 +1,12 @@
 """The plugin that is measured: an echo by each way in, a stream, and something that keeps Python busy."""
 
-from collections.abc import Iterator
+from __future__ import annotations
 
 from nylon_ring_py import Plugin, Request
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 plugin = Plugin("bench", version="1.0.0")
 

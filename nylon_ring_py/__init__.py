@@ -4,8 +4,11 @@ from nylon_ring_py._core import Body, Call, Callback, Request, Stream, current_c
 from nylon_ring_py.define import define_plugin
 from nylon_ring_py.errors import CallEndedError, HandlerError, NylonRingError, RegistrationError, StreamFullError
 from nylon_ring_py.plugin import Plugin
-from nylon_ring_py.response import Response
-from nylon_ring_py.status import Status
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from nylon_ring_py.response import Response
+    from nylon_ring_py.status import Status
 
 __all__ = [
     "Body",
@@ -24,3 +27,21 @@ __all__ = [
     "current_call",
     "define_plugin",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+if not TYPE_CHECKING:  # to a checker every name would be there
+
+    def __getattr__(name: str) -> object:
+        # A plugin that uses neither is loaded without the module enum, which takes as long as half of this package.
+        if name == "Response":
+            from nylon_ring_py.response import Response as found
+        elif name == "Status":
+            from nylon_ring_py.status import Status as found
+        else:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        globals()[name] = found
+        return found

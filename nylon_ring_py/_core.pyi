@@ -1,12 +1,14 @@
 """The C extension: requests, callbacks and loaded plugins. It dispatches calls to handlers and carries replies out."""
 
 from asyncio import AbstractEventLoop
-from collections.abc import Awaitable, Iterable, Iterator
-from typing import Any, Final, Self, SupportsIndex, final, overload
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from typing import Any, Final, Self, SupportsIndex, TypeVar, final, overload
 
 from nylon_ring_py.request import Args, Headers
 from nylon_ring_py.response import Payload, Response
 from nylon_ring_py.state import State
+
+_T = TypeVar("_T")
 
 SYNC: Final = 1
 """The entry runs on the host's own thread."""
@@ -25,6 +27,22 @@ DUPLEX: Final = 64
 BORROW: Final = 128
 """The payload is a `Body` over the host's memory."""
 
+def call_on_main_thread(function: Callable[[], _T], /) -> _T:
+    """Call a function on Python's main thread, where that is the runtime's, and wait for it.
+
+    It runs on the caller's thread where Python is the host's own, in a child of fork, and where the main thread does
+    not come within a second.
+
+    Args:
+        function: what to call.
+
+    Returns:
+        What it returned.
+
+    Raises:
+        BaseException: what it raised.
+    """
+
 def clock() -> float:
     """The time in seconds that deadlines are kept by: that of `time.monotonic`, unless a test moves it by hand."""
 
@@ -37,6 +55,9 @@ def fork_exec(*args: object) -> int:
 
 def handler_left() -> None:
     """End this process if it is a child of fork that was made in the handler which has just been left."""
+
+def take_response_type(type: type[Response], /) -> None:
+    """Take what of it is returned or sent for data with a status."""
 
 @final
 class Body:
@@ -267,12 +288,13 @@ class LoopFeed:
 class Instance:
     """One loaded plugin: what it can ask of its host. Made by the core."""
 
-    def send_result(self, sid: int, status: int, data: Payload | Response = None) -> bool:
+    def send_result(self, sid: int, status: int | None, data: Payload | Response = None) -> bool:
         """Send a reply or a frame.
 
         Args:
             sid: an open call or stream.
-            status: the number of a status that can be sent; it stands over that of a `Response`.
+            status: one that can be sent, which stands over that of a `Response`; None for that one, and OK with other
+                data.
             data: bytes-like, str in UTF-8, None for an empty payload, or a `Response`.
 
         Returns:
@@ -280,6 +302,8 @@ class Instance:
 
         Raises:
             LookupError: this plugin has never had such a sid.
+            TypeError: the status is no integer.
+            ValueError: the status cannot be sent.
         """
     def stats(self) -> dict[str, Any]:
         """What is counted; `nylon_ring_py.stats` names the fields."""

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["PluginImporter"]
 
 _PYC_HEADER_SIZE = 16
+_TOLD_OF_THE_HOST = ("threading", "subprocess")  # the keys of _standard.EXECUTED_BY
 
 
 class _Finder:
@@ -51,11 +52,11 @@ class _Finder:
             sys.path_hooks.insert(0, self.path_hook)
 
     def find_spec(self, fullname: str, path: object = None, target: object = None) -> ModuleSpec | None:
-        """Returns the spec of a plugin's module; of subprocess, made fit for our threads; else None."""
-        if fullname == "subprocess":
-            from nylon_ring_py._children import find_subprocess
+        """Returns the spec of a plugin's module, and of the standard ones that must be told of the host; else None."""
+        if fullname in _TOLD_OF_THE_HOST:
+            from nylon_ring_py._standard import find_standard
 
-            return find_subprocess(self)
+            return find_standard(fullname, self)
         importer = self.importers.get(fullname.partition(".")[0])
         return importer.find_spec(fullname) if importer is not None else None
 
@@ -75,6 +76,11 @@ class _Finder:
 
 
 _finder = _Finder()
+
+
+def install_finder() -> None:
+    """Sees to it that plugins' modules are found. May be called again."""
+    _finder.install()
 
 
 class PluginImporter:
@@ -119,7 +125,7 @@ class PluginImporter:
         try:
             self._claim_package()
             _finder.importers[self.package] = self
-            _finder.install()
+            install_finder()
             main = f"{self.package}.{self._main}"
             builtins.__import__(main)
             return sys.modules[main]

@@ -36,10 +36,13 @@ COLLECTION_PATIENCE_S = 1.0
 
 def prepare_runtime() -> None:
     """Make a fresh interpreter that is ours fit for plugins. Called once, on the thread that started it."""
-    import collections.abc  # noqa: F401  # 3.13's may come out empty if two threads import it at once (gh-125245)
     import gc
-    import threading  # noqa: F401  # its main thread is the one that imports it first, and that must outlive the others
 
+    from nylon_ring_py._importer import install_finder
+
+    install_finder()
+    if sys.version_info[:3] == (3, 13, 0):
+        import collections.abc  # noqa: F401  # it may come out empty if two threads import it at once (gh-125245)
     for stream in (sys.stdout, sys.stderr):  # None where the host has closed the descriptor
         reconfigure = getattr(stream, "reconfigure", None)  # a sitecustomize may have put anything there
         if reconfigure is not None:
@@ -343,13 +346,13 @@ def _collect_garbage(patience_s: float) -> None:
         patience_s: how long to try, in seconds; what is left then is the next collection's.
     """
     import gc
-    import threading
+    from _thread import get_ident
 
-    me, begun, until = threading.get_ident(), False, time.monotonic() + patience_s
+    me, begun, until = get_ident(), False, time.monotonic() + patience_s
 
     def watch(phase: str, info: Mapping[str, int]) -> None:
         nonlocal begun
-        begun = begun or (info["generation"] == 2 and threading.get_ident() == me)
+        begun = begun or (info["generation"] == 2 and get_ident() == me)
 
     gc.callbacks.append(watch)
     try:

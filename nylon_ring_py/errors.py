@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
-from nylon_ring_py.status import Status, sendable_status
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from nylon_ring_py.status import Status
+
+_ERR = 1  # Status.ERR: whoever fails first is not made to wait for the module enum
 
 MAX_MESSAGE_BYTES = 64 * 1024
 """Longest error text sent to a host: enough for any message, and no handler's repr of its data floods a log."""
 
 
+class _StatusErr:
+    """`Status.ERR` for who reads it: no plugin waits for the module enum because it might fail."""
+
+    def __get__(self, instance: object, owner: object) -> Status:
+        from nylon_ring_py.status import Status
+
+        return Status.ERR
+
+
 class NylonRingError(Exception):
     """Base of every exception this package defines. `status` is what a host is told when a handler lets it escape."""
 
-    status: Status = Status.ERR
+    if TYPE_CHECKING:
+        status: Status = Status.ERR
+    else:
+        status = _StatusErr()
 
 
 class HandlerError(NylonRingError):
@@ -29,6 +45,8 @@ class HandlerError(NylonRingError):
     message: str = ""
 
     def __init__(self, status: int, message: str) -> None:
+        from nylon_ring_py.status import Status, sendable_status
+
         known = sendable_status(status)
         if known in (Status.OK, Status.STREAM_END):
             raise ValueError(f"HandlerError cannot carry Status.{known.name}, which means success: return instead")
@@ -94,17 +112,19 @@ def describe_exception(exc: BaseException) -> tuple[int, bytes]:
         return _status_of(exc), _bounded(_text_of(exc))
     except BaseException:
         # A hostile exception: its type may lie about its name, its str may be a subclass that raises.
-        return int(Status.ERR), b"an exception that cannot be described"
+        return _ERR, b"an exception that cannot be described"
 
 
 def _status_of(exc: BaseException) -> int:
     if not isinstance(exc, NylonRingError):
-        return int(Status.ERR)
+        return _ERR
+    from nylon_ring_py.status import Status, sendable_status
+
     try:
         status = sendable_status(exc.status)
     except Exception:  # a subclass may have put anything there
-        return int(Status.ERR)
-    return int(Status.ERR if status in (Status.OK, Status.STREAM_END) else status)
+        return _ERR
+    return _ERR if status in (Status.OK, Status.STREAM_END) else int(status)
 
 
 def _text_of(exc: BaseException) -> str:

@@ -8,7 +8,6 @@ from nylon_ring_py._core import ASYNC
 from nylon_ring_py._signature import Subject, is_coroutine_function, location
 from nylon_ring_py.entry import Entry, Options, check_hook, check_name, make_entry
 from nylon_ring_py.errors import NotBoundError, RegistrationError
-from nylon_ring_py.response import Response
 from nylon_ring_py.settings import (
     DEFAULT_CLOSE_TIMEOUT_S,
     DEFAULT_MAX_BUFFERED,
@@ -20,7 +19,6 @@ from nylon_ring_py.settings import (
     Settings,
 )
 from nylon_ring_py.state import State
-from nylon_ring_py.status import Status, sendable_status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,7 +45,7 @@ if TYPE_CHECKING:
         Lifespan,
     )
     from nylon_ring_py.lifespan import Context
-    from nylon_ring_py.response import Payload
+    from nylon_ring_py.response import Payload, Response
     from nylon_ring_py.stats import Stats
 
 
@@ -458,11 +456,7 @@ class Plugin:
             LookupError: the plugin has never had such a sid.
             ValueError: the status cannot be sent.
         """
-        if status is None:
-            status = data.status if isinstance(data, Response) else Status.OK
-        elif status is not Status.OK:
-            status = sendable_status(status)
-        return self._bound_instance("send_result").send_result(sid, int(status), data)
+        return self._bound_instance("send_result").send_result(sid, status, data)
 
     def state(self, sid: int) -> State:
         """The state of an open call or stream.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from nylon_ring_py._core import take_response_type
 from nylon_ring_py.status import Status, sendable_status
 
 TYPE_CHECKING = False
@@ -62,3 +63,6 @@ class Response(Generic[Data]):
 
     def __repr__(self) -> str:
         return f"Response({self.data!r}, Status.{self.status.name})"
+
+
+take_response_type(Response)

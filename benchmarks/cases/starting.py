@@ -13,12 +13,6 @@ PYTHON = "python -I -c pass"
 FURTHER = 8  # plugins after the first
 FURTHER_NS = 2e6
 FURTHER_KIB = 300e3 / 1024
-IMPORTS = (
-    "half of it is libpython's loading, Python's own start and site, which are all that the other one does; a fifth is "
-    "threading and enum with what they import (functools, collections, types): threading, because the thread that "
-    "imports it first is Python's main thread from then on, and must outlive the plugin; a seventh is this package. "
-    "`.venv/bin/python -I -X importtime -c 'import nylon_ring_py._session, threading'` shows each"
-)
 AT_REST_CALLS = 50_000
 
 
@@ -65,7 +59,7 @@ def _build(tools: Tools, calls: int) -> list[float]:
 def starting(tools: Tools) -> Section:
     """Every case, in the order of the table."""
     first = [
-        Row("load.first_reply", "load to first reply", "ns", (at_most(1.2, PYTHON),), obstacle=IMPORTS),
+        Row("load.first_reply", "load to first reply", "ns", (at_most(1.2, PYTHON),)),
         Row("load.rss", "memory of the first plugin, with its runtime", "KiB"),
     ]
     further = [

@@ -4,6 +4,7 @@
 #include "forked.h"
 #include "module.h"
 #include "reply.h"
+#include "status.h"
 
 typedef struct {
     PyObject_HEAD
@@ -32,18 +33,6 @@ static void callback_dealloc(PyObject *object) {
     }
     nrpy_exchange_release(exchange);
     PyObject_Free(object);
-}
-
-int nrpy_status_from(PyObject *status) {
-    long number = PyLong_AsLong(status);
-    if (number == -1 && PyErr_Occurred()) {
-        return -1;
-    }
-    if (number < (long)NR_OK || number > (long)NR_STREAM_END) {
-        PyErr_Format(PyExc_ValueError, "status %ld cannot be sent: a plugin sends 0 (OK) to 4 (STREAM_END)", number);
-        return -1;
-    }
-    return (int)number;
 }
 
 int nrpy_exchange_answer(nrpy_exchange *exchange, PyObject *data, int status) {

@@ -19,9 +19,6 @@ PyObject *nrpy_callback_new(nrpy_exchange *exchange);
  */
 int nrpy_exchange_answer(nrpy_exchange *exchange, PyObject *data, int status);
 
-/* An int or IntEnum a caller gave as status, within what the ABI lets a plugin send. Returns it, or -1 raising. */
-int nrpy_status_from(PyObject *status);
-
 /* The exchange that a callback answers; the callback keeps it. */
 nrpy_exchange *nrpy_callback_exchange(PyObject *callback);
 

@@ -7,6 +7,7 @@
 #include "module.h"
 #include "reply.h"
 #include "stats.h"
+#include "status.h"
 
 #include <stdlib.h>
 
@@ -63,8 +64,8 @@ static PyObject *send_result(PyObject *object, PyObject *args) {
     if (!PyArg_ParseTuple(args, "O&O|O:send_result", convert_sid, &sid, &status_object, &data)) {
         return NULL;
     }
-    int status = nrpy_status_from(status_object);
-    if (status < 0) {
+    int status = status_object != Py_None ? nrpy_status_from(status_object) : -1;
+    if (status < 0 && PyErr_Occurred()) {
         return NULL;
     }
     nrpy_instance *instance = instance_in(object);

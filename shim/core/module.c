@@ -12,6 +12,8 @@
 #include "instance.h"
 #include "instance_object.h"
 #include "loop.h"
+#include "main_thread.h"
+#include "reply.h"
 #include "request.h"
 #include "runner.h"
 #include "stream_internal.h"
@@ -93,7 +95,6 @@ int nrpy_names_load(void) {
     nrpy_python_names names = {
         .data = PyUnicode_InternFromString("data"),
         .status = PyUnicode_InternFromString("status"),
-        .response_type = attribute_of("nylon_ring_py.response", "Response"),
         .handler_error = attribute_of("nylon_ring_py.errors", "HandlerError"),
         .call_ended_error = attribute_of("nylon_ring_py.errors", "CallEndedError"),
         .stream_full_error = attribute_of("nylon_ring_py.errors", "StreamFullError"),
@@ -186,6 +187,9 @@ static PyObject *clock_seconds(PyObject *self, PyObject *ignored) {
 
 static PyMethodDef functions[] = {
     {"current_call", nrpy_current_call, METH_NOARGS, "current_call() -> Call: the call this thread or task works for."},
+    {"call_on_main_thread", nrpy_call_on_main_thread, METH_O,
+     "call_on_main_thread(function): what it returns or raises there."},
+    {"take_response_type", nrpy_take_response_type, METH_O, "take_response_type(type): what says its own status."},
     {"handler_left", nrpy_handler_left, METH_NOARGS, "handler_left(): ends a child of fork that a handler has left."},
     {"fork_exec", nrpy_fork_exec, METH_VARARGS,
      "fork_exec(*args) -> int: _posixsubprocess's, with the host's signals."},

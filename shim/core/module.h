@@ -14,7 +14,6 @@
 typedef struct nrpy_python_names {
     PyObject *data;   /* "data" */
     PyObject *status; /* "status" */
-    PyObject *response_type;
     PyObject *handler_error;
     PyObject *call_ended_error;
     PyObject *stream_full_error;

@@ -7,6 +7,7 @@
 #include "module.h"
 #include "owned.h"
 #include "running.h"
+#include "status.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -219,19 +220,24 @@ static int take_data(nrpy_reply *reply, PyObject *data) {
     return 0;
 }
 
+static PyObject *response_type; /* NULL until its module is imported: there is no instance then. The GIL guards it. */
+
+PyObject *nrpy_take_response_type(PyObject *module, PyObject *type) {
+    (void)module;
+    Py_XSETREF(response_type, Py_NewRef(type));
+    Py_RETURN_NONE;
+}
+
 /* Returns 1, 0 or -1 as take_data does. */
 static int take_response(nrpy_reply *reply, PyObject *response) {
     PyObject *data = PyObject_GetAttr(response, nrpy_names.data);
     PyObject *status = data != NULL ? PyObject_GetAttr(response, nrpy_names.status) : NULL;
     int result = -1;
     if (status != NULL) {
-        long number = PyLong_AsLong(status);
-        if (number >= NR_OK && number <= NR_STREAM_END) {
+        int number = nrpy_status_from(status);
+        if (number >= 0) {
             reply->status = (NrStatus)number;
             result = take_data(reply, data);
-        } else if (!PyErr_Occurred()) {
-            PyErr_Format(PyExc_ValueError, "status %ld cannot be sent: a plugin sends 0 (OK) to 4 (STREAM_END)",
-                         number);
         }
     }
     Py_XDECREF(data);
@@ -240,7 +246,7 @@ static int take_response(nrpy_reply *reply, PyObject *response) {
 }
 
 static int take_value(nrpy_reply *reply, PyObject *value) {
-    int is_response = PyObject_IsInstance(value, nrpy_names.response_type);
+    int is_response = response_type != NULL ? PyObject_IsInstance(value, response_type) : 0;
     if (is_response < 0) {
         return -1;
     }

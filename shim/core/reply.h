@@ -49,6 +49,9 @@ static inline bool nrpy_reply_take_bytes(nrpy_reply *reply, PyObject *result) {
  * of a Response, else Ok. Returns 0 or -1. */
 int nrpy_reply_from_data(nrpy_reply *reply, PyObject *data, int status);
 
+/* take_response_type(type): what of that type is returned or sent says its status. Its module calls it. */
+PyObject *nrpy_take_response_type(PyObject *module, PyObject *type);
+
 /* Drops what the reply holds. Needs the GIL. */
 void nrpy_reply_clear(nrpy_reply *reply);
 

@@ -34,7 +34,7 @@ static pthread_mutex_t start_lock = PTHREAD_MUTEX_INITIALIZER;
 static bool started;              /* guarded by start_lock */
 static char *running_prefix;      /* sys.prefix of this process's Python; set once under start_lock */
 static bool is_guest;             /* the interpreter belongs to somebody else; set once under start_lock */
-static PyThreadState *home_state; /* the runtime thread's; set once before `started` */
+static PyThreadState *home_state; /* the runtime thread's, Python's main one unless a guest; set before `started` */
 static sem_t exit_answered;
 static _Atomic bool answers_exit; /* the runtime thread is there to answer */
 
@@ -181,9 +181,8 @@ static PyObject *import_signal(void) {
     return module;
 }
 
-/* The package's part imports threading, which must happen on the thread that initialised Python: it counts as the main
- * thread from then on. Nothing is collected meanwhile: what is made here stays, and the package's part has the collector
- * pass it over from then on. */
+/* Nothing is collected meanwhile: what is made here stays, and the package's part has the collector pass it over from
+ * then on. */
 static int prepare_own(const nrpy_open_args *args) {
     bool collects = PyGC_Disable() != 0;
     PyObject *interval = PySys_GetObject("setswitchinterval"); /* Borrowed reference */
@@ -413,6 +412,11 @@ static bool is_same_directory(const char *one, const char *other) {
     free(real_one);
     free(real_other);
     return same;
+}
+
+bool nrpy_runtime_is_elsewhere(void) {
+    /* In a child of fork the state is gone. */
+    return !nrpy_is_forked() && !is_guest && home_state != NULL && home_state->thread_id != PyThread_get_thread_ident();
 }
 
 int nrpy_runtime_start(const nrpy_open_args *args) {

@@ -22,6 +22,9 @@ static inline bool nrpy_is_alive(void) {
  */
 int nrpy_runtime_start(const nrpy_open_args *args);
 
+/* Whether Python's main thread is the runtime's, and another one than this. Needs the GIL. */
+bool nrpy_runtime_is_elsewhere(void);
+
 /* After imports: has our exit handler run before those of libraries that were loaded meanwhile. Any thread. */
 void nrpy_runtime_be_first_at_exit(void);
 

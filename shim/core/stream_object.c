@@ -8,6 +8,7 @@
 #include "queued.h"
 #include "reply.h"
 #include "runner.h"
+#include "status.h"
 #include "stream_internal.h"
 
 #include <stdlib.h>

@@ -35,6 +35,14 @@ def over(req, callback):
 def by_sid(req):
     plugin.send_result(req.sid, Status(int(req.body)), b"data")
 
+@plugin.handle("response_by_sid")
+def response_by_sid(req):
+    plugin.send_result(req.sid, data=of(req.body))
+
+@plugin.handle("over_by_sid")
+def over_by_sid(req):
+    plugin.send_result(req.sid, int(req.body), Response(b"data", Status.OK))
+
 @plugin.handle("feed")
 def feed(req):
     yield of(req.body)
@@ -47,13 +55,13 @@ def stream(req):
 @plugin.handle("refused")
 def refused(req, callback):
     errors = []
-    for status in (5, 6, 7, -1, 2**40):
+    for status in (5, Status.BACKPRESSURE, 7, -1, 2**70, True, "1", 1.0):
         for send in (lambda: callback(b"", status=status), lambda: plugin.send_result(req.sid, status, b"")):
             try:
                 send()
-            except (ValueError, OverflowError) as error:
-                errors.append(type(error).__name__)
-    callback(str(len(errors)))
+            except (ValueError, TypeError) as error:
+                errors.append(f"{type(error).__name__}: {error}")
+    callback("\\n".join(errors))
 
 @plugin.handle_sync("made_up")
 def made_up(req):
@@ -62,6 +70,9 @@ def made_up(req):
         status = property(lambda self: number, lambda self, given: None)
     return MadeUp(b"data")
 """
+
+
+HANDLERS = ("pooled", "sync", "raw", "raw_sync")
 
 
 def test_a_status_that_no_response_takes(build_once: BuildPlugin, start_host: StartHost) -> None:
@@ -77,7 +88,7 @@ def test_every_status_that_can_be_sent(build_once: BuildPlugin, start_host: Star
     assert host.load(build_once(STATUSES, "statuses")) == Status.OK
     for status in set(Status) - {Status.BACKPRESSURE}:  # that one is a host's to answer
         body = b"%d" % status
-        for entry in ("pooled", "sync", "raw", "raw_sync", "callback", "response", "over", "by_sid"):
+        for entry in (*HANDLERS, "callback", "response", "over", "by_sid", "response_by_sid", "over_by_sid"):
             reply = host.call(entry, body=body).reply
             assert (reply.status, reply.data) == (status, b"data"), entry
         call = host.stream("feed", body=body)
@@ -86,7 +97,18 @@ def test_every_status_that_can_be_sent(build_once: BuildPlugin, start_host: Star
         if status != Status.OK:
             call = host.stream("stream", body=body)
             assert [(frame.status, frame.data) for frame in call.frames] == [(status, b"data")]
-    assert host.call("refused").reply.data == b"10"
+    refusals = host.call("refused").reply.text.splitlines()
+    assert refusals[::2] == refusals[1::2]
+    assert [refusal.partition(",")[0] for refusal in refusals[::2]] == [
+        "ValueError: Status.PANIC cannot be sent: it reports a crash that only the host can have seen",
+        "ValueError: Status.BACKPRESSURE cannot be sent: it is the answer of a full queue",
+        "ValueError: there is no status 7: use a member of nylon_ring_py.Status",
+        "ValueError: there is no status -1: use a member of nylon_ring_py.Status",
+        f"ValueError: there is no status {2**70}: use a member of nylon_ring_py.Status",
+        "TypeError: a status is a nylon_ring_py.Status or its number",
+        "TypeError: a status is a nylon_ring_py.Status or its number",
+        "TypeError: a status is a nylon_ring_py.Status or its number",
+    ]
 
 
 BY_SID = """

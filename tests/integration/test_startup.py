@@ -426,7 +426,7 @@ def test_collections_pass_over_what_the_runtime_began_with(start_host: StartHost
     plugin = build(
         """
         import gc
-        import threading
+        import os
         from nylon_ring_py import Plugin
 
         plugin = Plugin("collected")
@@ -434,7 +434,7 @@ def test_collections_pass_over_what_the_runtime_began_with(start_host: StartHost
 
         @plugin.handle_sync("seen")
         def seen(req):
-            walked = any(each is vars(threading) for each in gc.get_objects())
+            walked = any(each is vars(os) for each in gc.get_objects())
             return f"{at_import} {gc.isenabled()} {walked} {any(each is globals() for each in gc.get_objects())}"
         """
     )

@@ -367,6 +367,99 @@ def test_python_s_main_thread_is_the_runtime_s(start_host: StartHost, probe: Pat
     assert main in masks(host)
 
 
+def test_a_thread_of_the_host_that_ends_imports_threading_first(host: NrHost) -> None:
+    code = """
+        import threading
+        answer = [threading.main_thread().native_id, threading.get_native_id(), threading.__loader__.name]
+    """
+    main, this_one, loader = ask(host, code, "run_sync", on="thread")
+    assert main != this_one
+    assert main in masks(host)
+    assert loader == "threading"  # its own again
+    assert ask(host, "import threading; answer = threading.main_thread().is_alive()") is True
+
+
+def test_a_child_of_fork_imports_threading_first(host: NrHost) -> None:
+    """The runtime's thread is not in the child: nobody may wait for it."""
+    code = """
+        import os
+
+        to_here, from_child = os.pipe()
+        child = os.fork()
+        if child == 0:
+            import threading
+
+            os.write(from_child, b"%d" % (threading.main_thread() is threading.current_thread()))
+            os._exit(0)
+        answer = os.read(to_here, 1).decode()
+        os.waitpid(child, 0)
+        os.close(to_here)
+        os.close(from_child)
+    """
+    assert ask(host, code) == "1"
+
+
+def test_the_main_thread_is_busy_when_threading_is_imported(host: NrHost) -> None:
+    """It may wait for the very import: then the import does not wait for it."""
+    code = """
+        import _thread
+        from nylon_ring_py._core import call_on_main_thread
+
+        imported = _thread.allocate_lock()
+        imported.acquire()
+
+        def import_it():
+            import threading
+            imported.release()
+
+        def be_busy():
+            _thread.start_new_thread(import_it, ())
+            return imported.acquire(timeout=60)
+
+        answer = call_on_main_thread(be_busy)
+    """
+    assert ask(host, code) is True
+
+
+def test_what_fails_on_the_main_thread_is_raised_here(host: NrHost) -> None:
+    code = """
+        import _thread
+        from nylon_ring_py._core import call_on_main_thread
+
+        def fail():
+            raise LookupError(_thread.get_native_id())
+
+        try:
+            call_on_main_thread(fail)
+        except LookupError as failure:
+            answer = [failure.args[0], failure.__traceback__.tb_next.tb_frame.f_code.co_name, _thread.get_native_id()]
+    """
+    raised_on, where, this_one = ask(host, code)
+    assert raised_on != this_one
+    assert where == "fail"
+
+
+def test_a_plugin_that_needs_little_imports_little(build_once: BuildPlugin, start_host: StartHost) -> None:
+    """Each of these is a part of the time to the first reply."""
+    source = """
+        import sys
+        from nylon_ring_py import Plugin
+
+        plugin = Plugin("small")
+
+        @plugin.handle_sync("modules")
+        def modules(req):
+            return ",".join(sys.modules)
+    """
+    host = start_host()
+    assert host.load(build_once(source, "small")) == Status.OK
+    loaded = set(host.call("modules").reply.text.split(","))
+    costly = {"collections", "enum", "functools", "threading", "typing"}
+    if sys.version_info[:3] == (3, 13, 0):
+        costly.remove("collections")  # gh-125245
+    assert not costly & loaded - set(ask_python("import sys; answer = list(sys.modules)"))
+
+
 def test_the_core_is_refused_in_other_interpreters(host: NrHost) -> None:
     code = """
         import sys

@@ -172,9 +172,9 @@ MUTANTS = (
     ),
     Mutant(
         "backpressure-may-be-sent",
-        "shim/core/reply.c",
-        "        if (number >= NR_OK && number <= NR_STREAM_END) {",
-        "        if (number >= NR_OK && number <= NR_BACKPRESSURE) {",
+        "shim/core/status.c",
+        "number >= (long)NR_OK && number <= (long)NR_STREAM_END",
+        "number >= (long)NR_OK && number <= (long)NR_BACKPRESSURE",
         ("integration/test_answers.py::test_a_status_that_no_response_takes",),
     ),
     # ---- streams ----
@@ -566,6 +566,23 @@ MUTANTS = (
         "thread->stack_size >= PYTHON_STACK ?",
         "thread->stack_size >= 1 ?",
         ("integration/test_threads.py", "integration/test_stacks.py"),
+    ),
+    Mutant(
+        "threading-is-executed-by-whoever-imports-it",
+        "shim/core/main_thread.c",
+        "    if (!nrpy_runtime_is_elsewhere()) {",
+        "    if (true) {",
+        (
+            "integration/test_traps.py::test_python_s_main_thread_is_the_runtime_s",
+            "integration/test_traps.py::test_a_thread_of_the_host_that_ends_imports_threading_first",
+        ),
+    ),
+    Mutant(
+        "who-waits-for-a-busy-main-thread-waits-for-ever",
+        "shim/core/main_thread.c",
+        "    if (atomic_compare_exchange_strong(&asked->stage, &stage, LEFT)) {",
+        "    if (false) {",
+        ("integration/test_traps.py::test_the_main_thread_is_busy_when_threading_is_imported",),
     ),
     Mutant(
         "a-forked-child-calls-python",

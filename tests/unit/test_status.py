@@ -98,6 +98,10 @@ def test_an_exception_of_the_package_says_its_class_status() -> None:
     assert describe_exception(Refused("no")) == (int(Status.INVALID), b"Refused: no")
 
 
+def test_an_exception_of_the_package_is_err_until_a_class_says_another() -> None:
+    assert NylonRingError.status is RegistrationError("x").status is Status.ERR
+
+
 class _RaisesInStr(Exception):
     def __str__(self) -> str:
         raise SystemExit
