@@ -44,8 +44,13 @@ static void end_argument(const nrpy_entry *entry, PyObject *argument) {
     }
 }
 
-/* A synchronous call whose reply cannot live in the thread's slot: its handler takes a callback, or the slot is in use
- * by the call below on this stack. */
+/* Whether no handler is below on this stack. */
+static inline bool has_free_slot(const nrpy_thread *thread) {
+    return nrpy_running_is_free(thread) && atomic_load_explicit(&thread->exchange, memory_order_relaxed) == NULL;
+}
+
+/* A synchronous call whose reply cannot live in the thread's slot: its handler takes a callback, or another handler is
+ * below on this stack. */
 static COLD NrStatus run_with_exchange(nrpy_thread *thread, nrpy_instance *instance, const nrpy_entry *entry,
                                        uint64_t sid, const nrpy_request_view *view) {
     NrStatus status;
@@ -182,7 +187,7 @@ NrStatus nrpy_run_directly(nrpy_instance *instance, const nrpy_entry *entry, uin
     if (__builtin_expect(!nrpy_has_python_stack(thread), 0)) {
         return run_by_worker(thread, instance, entry, sid, view);
     }
-    if ((entry->flags & NRPY_CALLBACK) != 0 || !nrpy_running_is_free(thread)) {
+    if ((entry->flags & NRPY_CALLBACK) != 0 || !has_free_slot(thread)) {
         return run_with_exchange(thread, instance, entry, sid, view);
     }
     nrpy_attachment attachment;
@@ -199,7 +204,6 @@ NrStatus nrpy_run_directly(nrpy_instance *instance, const nrpy_entry *entry, uin
     thread->frames = &frame;
     unsigned weight = nrpy_sample_weight(nrpy_count_with_gil(&entry->counters->calls));
     int64_t began_ns = __builtin_expect(weight != 0, 0) ? nrpy_time_ns(CLOCK_MONOTONIC) : 0;
-    nrpy_exchange *outer = nrpy_at_work_for(thread, NULL); /* a task's below on this stack */
     nrpy_reply reply;
     if ((entry->flags & NRPY_RAW) != 0) {
         PyObject *payload = payload_over_host(entry, view);
@@ -214,7 +218,6 @@ NrStatus nrpy_run_directly(nrpy_instance *instance, const nrpy_entry *entry, uin
             nrpy_request_return(request);
         }
     }
-    (void)nrpy_at_work_for(thread, outer);
     nrpy_running_count(entry, reply.status, began_ns, weight);
     thread->frames = frame.outer;
     nrpy_close_attachment(&attachment);
