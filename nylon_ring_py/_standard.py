@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from importlib.abc import Loader
     from importlib.machinery import ModuleSpec
     from types import ModuleType
+    from typing import Any
 
 
 def find_standard(name: str, asked: object) -> ModuleSpec | None:
@@ -35,7 +36,7 @@ def find_standard(name: str, asked: object) -> ModuleSpec | None:
 
 
 class _Loader:
-    """Stands in for a module's own loader until that has executed the module.
+    """Stands in for a module's own loader until the module is executed; for who only looks, it is that one.
 
     Args:
         loader: the module's own.
@@ -45,6 +46,9 @@ class _Loader:
     def __init__(self, loader: Loader, execute: Callable[[Loader, ModuleType], None]) -> None:
         self._loader = loader
         self._execute = execute
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loader, name)
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         """Does as the module's own loader."""

@@ -18,10 +18,10 @@ INTO_PYTHON = (
     "checks nothing and keeps no promise, misses this target as well"
 )
 FROM_THREADS = (
-    "the host copies each frame on our thread and frees it on its own. `perf record` of the sending thread: a quarter is "
-    "the kernel's futex, most of it for the lock of glibc's malloc that both of them take, the rest to wake the host's "
-    "task; a third the host's channel and its copy; a sixth a worker that waits for the next stream; the rest the "
-    "generator's next frame and ours. Bursts of 64 frames instead of 16 gain 7 %, of 512 no more"
+    "the host copies each frame on our thread and frees it on its own. `perf record` of the sending thread: a quarter "
+    "is the kernel's futex, most of it for the lock of glibc's malloc that both of them take, the rest to wake the "
+    "host's task; a third the host's channel and its copy; a sixth a worker that waits for the next stream; the rest "
+    "the generator's next frame and ours. Bursts of 64 frames instead of 16 gain 7 %, of 512 no more"
 )
 METADATA = ["--method", "GET", "--path", "/p", "--header", "a: 1", "--header", "b: 2", "--header", "c: 3"]
 

@@ -379,6 +379,19 @@ def test_a_thread_of_the_host_that_ends_imports_threading_first(host: NrHost) ->
     assert ask(host, "import threading; answer = threading.main_thread().is_alive()") is True
 
 
+def test_who_looks_for_a_standard_module_finds_it_as_ever(host: NrHost) -> None:
+    code = """
+        import sys
+        from importlib.util import find_spec
+
+        answer = []
+        for name in ("threading", "subprocess"):
+            spec = find_spec(name)
+            answer += [name in sys.modules, spec.loader.get_filename(name) == spec.origin, spec.loader.is_package(name)]
+    """
+    assert ask(host, code) == [False, True, False] * 2
+
+
 def test_a_child_of_fork_imports_threading_first(host: NrHost) -> None:
     """The runtime's thread is not in the child: nobody may wait for it."""
     code = """
