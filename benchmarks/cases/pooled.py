@@ -44,20 +44,6 @@ def _percentiles(key: str, title: str, plot: str, limits: dict[str, tuple[float,
     ]
 
 
-def _awaited(tools: Tools) -> list[Case]:
-    """A tokio task that awaits one call after the other: the wake-ups of both sides are most of it."""
-    if tools.rust is None:
-        return []
-
-    def of(contestant: str) -> Measure:
-        return lambda tools, calls: [
-            float(tools.rust_v1(contestant, "pool", "unary", "--calls", str(calls))["ns_per_call"])
-        ]
-
-    row = Row("rust_v1.pool", "round trip, a tokio host awaits one at a time", "ns", (at_most(1, "go"),))
-    return [Case([row], who(tools, "v1", "pool", of, pythons=True), 20_000, 2, shares=SHARES)]
-
-
 def pooled(tools: Tools) -> Section:
     """Every case of the pool, in the order of the table."""
     idle = _percentiles("c.submit_idle", "handle returns, Python idle", "pooled submit, Python idle", {})
@@ -86,6 +72,5 @@ def pooled(tools: Tools) -> Section:
             case(burst, _submit(), 200_000),
             case([rate], figures("pool", "throughput", "calls_per_s"), 1_000_000),
             case(trip, figures("pool", "roundtrip", *PERCENTILES), 50_000),
-            *_awaited(tools),
         ],
     )
