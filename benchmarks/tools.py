@@ -12,6 +12,8 @@ from typing import Any
 from benchmarks.measure import figures_of
 from benchmarks.model import OURS
 
+BODY = 128  # bytes, where a case says nothing else
+
 
 @dataclass
 class Tools:
@@ -50,6 +52,9 @@ class Tools:
 
         Returns:
             the figures it wrote.
+
+        Raises:
+            BenchError: it does not run, or a reply or a frame is not as long as the body is.
         """
         return self._bench(self.plugins[contestant], entry, kind, options, self.environments.get(contestant))
 
@@ -66,7 +71,7 @@ class Tools:
         environment: Mapping[str, str] | None,
     ) -> dict[str, Any]:
         command = [str(self.host), "bench", str(plugin), entry, "--kind", kind, "--json"]
-        for name, value in options.items():
+        for name, value in {"body": BODY, "reply": options.get("body", BODY), **options}.items():
             option = f"--{name.replace('_', '-')}"
             for one in value if isinstance(value, list) else [value]:
                 command += [option] if one is True else [option, str(one)]
@@ -76,16 +81,18 @@ class Tools:
         return figures
 
     def rust_v1(self, contestant: str, entry: str, kind: str, *options: str) -> dict[str, Any]:
-        """One `nylon-ring-host bench`, our Rust host for ABI v1. There are Rust hosts."""
+        """One `nylon-ring-host bench`, our Rust host for ABI v1: replies and frames of BODY. There are Rust hosts."""
         assert self.rust is not None
         command = [str(self.rust / "nylon-ring-host"), "bench", str(self.plugins[contestant]), entry]
-        return figures_of([*command, "--kind", kind, "--json", *options], self.environments.get(contestant))
+        command += ["--kind", kind, "--reply", str(BODY), "--json", *options]
+        return figures_of(command, self.environments.get(contestant))
 
-    def rust_v2(self, contestant: str, entry: str, kind: str, *options: str) -> dict[str, Any]:
-        """One `nylon-ring-crates bench`, the released crate nylon-ring-host. There are Rust hosts."""
+    def rust_v2(self, contestant: str, entry: str, kind: str, size: int, *options: str) -> dict[str, Any]:
+        """One `nylon-ring-crates bench`, the released crate: replies and frames of `size`. There are Rust hosts."""
         assert self.rust is not None
         command = [str(self.rust / "nylon-ring-crates"), "bench", str(self.plugins[contestant]), entry]
-        return figures_of([*command, "--kind", kind, "--json", *options], self.environments.get(contestant))
+        command += ["--kind", kind, "--size", str(size), "--reply", str(size), "--json", *options]
+        return figures_of(command, self.environments.get(contestant))
 
     def versions(self) -> list[str]:
         """The other Pythons that ours was built for."""

@@ -9,9 +9,8 @@ from typing import Any
 from benchmarks.cases.c_host import INSIDE
 from benchmarks.contestants import SHARES, who
 from benchmarks.model import BORROW, OURS, Case, Limit, Measure, Row, Section, at_most
-from benchmarks.tools import Tools
+from benchmarks.tools import BODY, Tools
 
-BODY = 128
 LONG = 64 * 1024
 INTO_PYTHON = "calling Python at all takes longer than the Rust plugin's whole answer"
 FROM_THREADS = (
@@ -58,7 +57,7 @@ def _v1(entry: str, kind: str) -> Callable[[str], Measure]:
 def _v2(entry: str, kind: str, size: int) -> Callable[[str], Measure]:
     def of(contestant: str) -> Measure:
         def measure(tools: Tools, calls: int) -> list[float]:
-            return [_ns(tools.rust_v2(contestant, entry, kind, "--calls", str(calls), "--size", str(size)))]
+            return [_ns(tools.rust_v2(contestant, entry, kind, size, "--calls", str(calls)))]
 
         return measure
 

@@ -32,8 +32,9 @@ static const char usage[] =
     "\n"
     "  --calls N (100000)  --warmup N (a tenth)  --threads T (1)  --window W (1024)  --streams S (1)\n"
     "  --body BYTES (128)  --headers N (3)  --abi v1|v1-raw|v2 (v1)  --raw  --json\n"
+    "  --reply BYTES (any) how long each reply, or frame of a stream, has to be: another length is a failure\n"
     "  --elsewhere         every call from a thread of its own, none from the host's main thread, which loaded it\n"
-    "  --pace NS (0)       submit: from one call to the next\n"
+    "  --pace NS (0)       submit, latency: from one call to the next\n"
     "  --busy ENTRY --busy-end ENTRY   submit, latency: meanwhile a stream of the first runs, which sends one frame\n"
     "                      when it has begun; a call of the second, answered inside handle, ends it\n";
 
@@ -54,7 +55,8 @@ enum {
     BUSY_END,
     SECOND,
     STREAMS,
-    ELSEWHERE
+    ELSEWHERE,
+    REPLY
 };
 
 static const struct option table[] = {
@@ -75,12 +77,19 @@ static const struct option table[] = {
     {"second", required_argument, NULL, SECOND},
     {"streams", required_argument, NULL, STREAMS},
     {"elsewhere", no_argument, NULL, ELSEWHERE},
+    {"reply", required_argument, NULL, REPLY},
     {0},
 };
 
 static bool read_options(bench *b, int argc, char **argv) {
-    *b = (bench){
-        .calls = 100000, .threads = 1, .streams = 1, .window = 1024, .body = 128, .headers = 3, .warmup = UINT64_MAX};
+    *b = (bench){.calls = 100000,
+                 .threads = 1,
+                 .streams = 1,
+                 .window = 1024,
+                 .body = 128,
+                 .headers = 3,
+                 .warmup = UINT64_MAX,
+                 .reply_len = BENCH_ANY_LENGTH};
     int option;
     while ((option = getopt_long(argc, argv, "", table, NULL)) != -1) {
         uint64_t number = optarg != NULL ? strtoull(optarg, NULL, 10) : 0;
@@ -137,6 +146,9 @@ static bool read_options(bench *b, int argc, char **argv) {
             break;
         case ELSEWHERE:
             b->elsewhere = true;
+            break;
+        case REPLY:
+            b->reply_len = number;
             break;
         case HELP:
             fputs(usage, stdout);

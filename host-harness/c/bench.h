@@ -10,6 +10,7 @@
 #include "text.h"
 
 enum { BENCH_MOST_FURTHER = 32 };
+#define BENCH_ANY_LENGTH UINT64_MAX
 
 typedef struct bench {
     const char *plugin, *entry, *kind;
@@ -17,6 +18,7 @@ typedef struct bench {
     const char *second[BENCH_MOST_FURTHER]; /* further plugins to load */
     size_t second_count;
     uint64_t calls, warmup, pace_ns;
+    uint64_t reply_len; /* of each reply and frame, or BENCH_ANY_LENGTH */
     size_t threads, streams, window, body;
     uint32_t headers;
     nrhost_abi abi;
@@ -42,8 +44,9 @@ typedef struct bench {
 typedef struct bench_tally {
     _Alignas(128) _Atomic uint64_t done; /* terminal replies */
     _Atomic uint64_t frames;             /* of a stream, but for the terminal one */
-    _Atomic uint64_t wrong;              /* terminal replies of another status than `wanted` */
+    _Atomic uint64_t wrong;              /* replies of another status than `wanted`, or of another length */
     _Alignas(128) NrStatus wanted;       /* set before the calls; StreamEnd: only what is not Ok is terminal */
+    uint64_t wanted_len;                 /* of what is answered Ok, or BENCH_ANY_LENGTH; set before the calls */
 } bench_tally;
 
 extern const NrHostVTable bench_vtable_v1;

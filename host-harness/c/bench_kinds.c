@@ -20,6 +20,8 @@ static bool fast_once(bench_lane *l) {
         l->fault = BENCH_NOT_INSIDE;
     } else if (outcome != NRHOST_FRAME || reply.status != NR_OK) {
         l->fault = "a call failed: try it with nrhost call --fast";
+    } else if (l->b->reply_len != BENCH_ANY_LENGTH && reply.len != l->b->reply_len) {
+        l->fault = "a reply had another length than --reply: try it with nrhost call --fast";
     }
     nrhost_frame_free(&reply);
     return l->fault == NULL;

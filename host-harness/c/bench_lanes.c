@@ -24,7 +24,8 @@ static void *lane_main(void *given) {
     }
     l->ended_ns = bench_now_ns();
     if (l->fault == NULL && atomic_load(&l->tally->wrong) > 0) {
-        l->fault = "a call was answered with another status than expected: try it with nrhost call";
+        l->fault = "a call was answered with another status than expected, or another length than --reply: try it with "
+                   "nrhost call";
     }
     return NULL;
 }
@@ -104,6 +105,7 @@ const char *bench_lanes(const bench *b, void (*run)(bench_lane *), NrStatus want
     for (size_t i = 0; i < b->threads; i++) {
         lanes[i] = (bench_lane){.b = b, .number = i, .tally = bench_tally_of(i), .run = run, .start = &start};
         lanes[i].tally->wanted = wanted;
+        lanes[i].tally->wanted_len = b->reply_len;
         lanes[i].samples = samples_each > 0 ? t->samples + i * each : NULL;
     }
     /* The first lane is this thread if it may be: a host's main thread can be cheaper for the plugin than others. */

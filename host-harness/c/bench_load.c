@@ -3,6 +3,7 @@
 #include "drive.h"
 
 #define REFUSED "handle refused the first call: is the entry right?"
+#define NOT_OK "the first call was not answered Ok, or with another length than --reply: try it with nrhost call"
 
 static void write_load(json *out, const char *prefix, uint64_t load_ns, uint64_t reply_ns, uint64_t rss_kib) {
     char key[64];
@@ -21,12 +22,15 @@ typedef struct further {
     size_t count;
 } further;
 
-static bool first_reply(const bench *b, uint64_t count) {
+/* Returns what went wrong. */
+static const char *first_reply(const bench *b, uint64_t count) {
+    bench_tally *tally = bench_tally_of(0);
+    tally->wanted_len = b->reply_len;
     if (bench_enter(b, nrhost_str(b->entry), 0, count) != NR_OK) {
-        return false;
+        return REFUSED;
     }
-    bench_await(bench_tally_of(0), count);
-    return true;
+    bench_await(tally, count);
+    return atomic_load(&tally->wrong) > 0 ? NOT_OK : NULL;
 }
 
 static const char *load_further(const bench *b, further *f) {
@@ -40,11 +44,9 @@ static const char *load_further(const bench *b, further *f) {
     size_t at = f->count++;
     f->load_ns[at] = (double)(bench_now_ns() - began);
     other.functions = nrhost_functions_of(other.host);
-    if (!first_reply(&other, 1 + f->count)) {
-        return REFUSED;
-    }
+    const char *fault = first_reply(&other, 1 + f->count);
     f->reply_ns[at] = (double)(bench_now_ns() - began);
-    return NULL;
+    return fault;
 }
 
 static double median_of(double *values, size_t count) {
@@ -54,8 +56,9 @@ static double median_of(double *values, size_t count) {
 }
 
 const char *bench_load(const bench *b, json *out) {
-    if (!first_reply(b, 1)) {
-        return REFUSED;
+    const char *fault = first_reply(b, 1);
+    if (fault != NULL) {
+        return fault;
     }
     write_load(out, "", b->load_ns, bench_now_ns() - b->load_began_ns, process_rss_kib() - b->rss_kib_before);
     if (b->second_count == 0) {
@@ -63,7 +66,6 @@ const char *bench_load(const bench *b, json *out) {
     }
     further f = {.count = 0};
     uint64_t rss_before = process_rss_kib();
-    const char *fault = NULL;
     while (fault == NULL && f.count < b->second_count) {
         fault = load_further(b, &f);
     }

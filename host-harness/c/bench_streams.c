@@ -10,10 +10,14 @@
 
 #define REFUSED "handle refused a stream: is the entry right, and --streams below the plugin's limits?"
 #define ENDED_EARLY "a stream ended before the host had closed it: the entry must send every frame back until then"
+#define NOT_ITS_OWN                                                                                                    \
+    "a stream sent back frames of another length, or ended with another status than StreamEnd: try it with nrhost "    \
+    "stream"
 #define NOT_ECHOED "an entry did not send back as many frames as it was sent"
 
 static const char *open_stream(const bench *b, size_t lane, uint64_t number) {
     bench_tally_of(lane)->wanted = NR_STREAM_END;
+    bench_tally_of(lane)->wanted_len = b->payload.len;
     return bench_enter(b, nrhost_str(b->entry), lane, number) == NR_OK ? NULL : REFUSED;
 }
 
@@ -26,7 +30,7 @@ static const char *close_streams(const bench *b, uint64_t number) {
     for (size_t lane = 0; lane < b->streams; lane++) {
         bench_await(bench_tally_of(lane), number);
         if (atomic_load(&bench_tally_of(lane)->wrong) > 0) {
-            return "a stream ended with another status than StreamEnd: try it with nrhost stream";
+            return NOT_ITS_OWN;
         }
     }
     return NULL;

@@ -48,15 +48,17 @@ static void land(const uint8_t *data, uint64_t len) {
     }
 }
 
-static void count(uint64_t sid, NrStatus status) {
+static void count(uint64_t sid, NrStatus status, uint64_t len) {
     bench_tally *tally = &tallies[sid & ((1u << LANE_BITS) - 1)];
-    if (tally->wanted == NR_STREAM_END && status == NR_OK) {
+    bool is_frame = tally->wanted == NR_STREAM_END && status == NR_OK;
+    bool is_of_length = status != NR_OK || len == tally->wanted_len || tally->wanted_len == BENCH_ANY_LENGTH;
+    if ((!is_frame && status != tally->wanted) || !is_of_length) {
+        atomic_fetch_add_explicit(&tally->wrong, 1, memory_order_relaxed);
+    }
+    if (is_frame) {
         uint64_t frames = atomic_load_explicit(&tally->frames, memory_order_relaxed); /* one at a time for a stream */
         atomic_store_explicit(&tally->frames, frames + 1, memory_order_release);
         return;
-    }
-    if (status != tally->wanted) {
-        atomic_fetch_add_explicit(&tally->wrong, 1, memory_order_relaxed);
     }
     atomic_fetch_add_explicit(&tally->done, 1, memory_order_release);
 }
@@ -64,7 +66,7 @@ static void count(uint64_t sid, NrStatus status) {
 static void take_v1(void *host_ctx, uint64_t sid, NrStatus status, NrBytes payload) {
     (void)host_ctx;
     land(payload.ptr, payload.len);
-    count(sid, status);
+    count(sid, status, payload.len);
 }
 
 const NrHostVTable bench_vtable_v1 = {.send_result = take_v1};
@@ -75,7 +77,7 @@ static NrStatus take_v2(void *host_ctx, uint64_t sid, NrStatus status, NrVecU8 p
     if (payload.owned != 0 && payload.drop_fn != NULL) {
         payload.drop_fn(payload.ptr, payload.len, payload.cap);
     }
-    count(sid, status);
+    count(sid, status, payload.len);
     return NR_OK;
 }
 
@@ -85,7 +87,7 @@ static NrStatus take_owned(void *host_ctx, uint64_t sid, NrStatus status, NrOwne
     if (payload.release != NULL) {
         payload.release(payload.owner_ctx, payload.ptr, payload.len);
     }
-    count(sid, status);
+    count(sid, status, payload.len);
     return NR_OK;
 }
 
@@ -113,7 +115,7 @@ static NrStatus commit(void *host_ctx, uint64_t sid, NrStatus status, uint64_t t
     if (token != sid || initialized_len > leased.cap) {
         return NR_INVALID;
     }
-    count(sid, status);
+    count(sid, status, initialized_len);
     return NR_OK;
 }
 
@@ -128,6 +130,9 @@ bool bench_tallies_make(size_t lanes) {
     tallies = aligned_alloc(_Alignof(bench_tally), lanes * sizeof *tallies);
     if (tallies != NULL) {
         memset(tallies, 0, lanes * sizeof *tallies);
+        for (size_t lane = 0; lane < lanes; lane++) {
+            tallies[lane].wanted_len = BENCH_ANY_LENGTH;
+        }
     }
     return tallies != NULL;
 }

@@ -89,6 +89,9 @@ static void run_latency(bench_lane *l) {
             break;
         }
         l->samples[l->sample_count++] = (double)(bench_now_ns() - before);
+        if (b->pace_ns > 0) {
+            pace(before + b->pace_ns);
+        }
     }
     if (b->busy != NULL) {
         end_busy(l, round);

@@ -1,6 +1,6 @@
 """The plugins that `make bench` measures beside ours answer what it asks them, in the C host.
 
-PyO3's is left to `make bench`: it takes longest to build. Rust's is the tests' build of it.
+Rust's is the tests' build of it.
 """
 
 from __future__ import annotations
@@ -21,8 +21,7 @@ from benchmarks.peers.build import PEERS, Abi, build_peers, host_environment
 
 pytestmark = pytest.mark.long  # compilers, and plugins that are not ours
 
-TESTED = ("floor", "c", "rust", "go", "cffi")
-CASES = [(name, abi) for name in TESTED for abi in PEERS[name].entries]
+CASES = [(name, abi) for name in PEERS for abi in PEERS[name].entries]
 SIZES = (0, 11, 100_000)
 STREAMS = ("gen", "gen_worker")
 FRAMES, FRAME = 1000, bytes(128)

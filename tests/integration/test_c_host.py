@@ -493,3 +493,29 @@ def test_command_bench_says_which_entry_is_no_echo(kind: str) -> None:
     done = nrhost("bench", PLUGIN, "burst", "--kind", kind, "--calls", "10", "--streams", "2")
     assert done.returncode == 1
     assert "a stream ended before the host had closed it" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("kind", "entry"),
+    [("unary", "echo"), ("fast", "echo"), ("throughput", "deferred"), ("load", "echo")],
+)
+def test_command_bench_holds_replies_to_their_length(kind: str, entry: str) -> None:
+    options = (PLUGIN, entry, "--kind", kind, "--calls", "10", "--body", "100")
+    assert nrhost("bench", *options, "--reply", "100").returncode == 0
+    done = nrhost("bench", *options, "--reply", "99")
+    assert done.returncode == 1
+    assert "--reply" in done.stderr
+
+
+def test_command_bench_holds_frames_to_their_length() -> None:
+    options = (PLUGIN, "burst", "--kind", "stream", "--calls", "10")
+    assert nrhost("bench", *options).returncode == 0
+    done = nrhost("bench", *options, "--reply", "99")
+    assert done.returncode == 1
+    assert "--reply" in done.stderr
+
+
+def test_command_bench_takes_no_err_for_the_first_reply() -> None:
+    done = nrhost("bench", PLUGIN, "error", "--kind", "load")
+    assert done.returncode == 1
+    assert "not answered Ok" in done.stderr

@@ -27,6 +27,8 @@ pub enum BenchError {
     NotOk(NrStatus, String),
     #[error("the stream had only {0} frames, and no end")]
     NoEnd(u64),
+    #[error("a reply had {0} bytes, and not the {1} of --reply")]
+    Length(usize, usize),
     #[error("{0}")]
     Io(#[from] io::Error),
 }
@@ -55,6 +57,7 @@ struct Args<'a> {
     body: Vec<u8>,
     calls: usize,
     frames: Option<u64>,
+    reply: Option<usize>,
     json: bool,
 }
 
@@ -75,6 +78,7 @@ fn parse<'a>(given: &[&'a str]) -> Result<Args<'a>, BenchError> {
         body: Vec::new(),
         calls: 210_000,
         frames: None,
+        reply: None,
         json: false,
     };
     let mut options = options.iter();
@@ -91,6 +95,7 @@ fn parse<'a>(given: &[&'a str]) -> Result<Args<'a>, BenchError> {
             "--size" => args.body = vec![b'x'; number(option, value)?],
             "--body" => args.body = value.as_bytes().to_vec(),
             "--calls" => args.calls = number(option, value)?,
+            "--reply" => args.reply = Some(number(option, value)?),
             "--frames" => args.frames = Some(number(option, value)?),
             other => return Err(BenchError::Usage(format!("no such option: {other}"))),
         }
@@ -110,16 +115,24 @@ fn is_ok(expected: NrStatus, status: NrStatus, data: &[u8]) -> Result<(), BenchE
     Err(BenchError::NotOk(status, String::from_utf8_lossy(data).into_owned()))
 }
 
+fn has_length(wanted: Option<usize>, data: &[u8]) -> Result<(), BenchError> {
+    match wanted {
+        Some(wanted) if wanted != data.len() => Err(BenchError::Length(data.len(), wanted)),
+        _ => Ok(()),
+    }
+}
+
 /// How many frames were taken, the last one included.
-async fn read(mut stream: StreamReceiver, wanted: Option<u64>) -> Result<u64, BenchError> {
+async fn read(mut stream: StreamReceiver, args: &Args<'_>) -> Result<u64, BenchError> {
     let mut taken = 0;
-    while wanted.is_none_or(|wanted| taken < wanted) {
+    while args.frames.is_none_or(|wanted| taken < wanted) {
         let frame = stream.recv().await.ok_or(BenchError::NoEnd(taken))?;
         taken += 1;
         if frame.status.is_terminal() {
             is_ok(NrStatus::StreamEnd, frame.status, &frame.data)?;
             break;
         }
+        has_length(args.reply, &frame.data)?;
     }
     Ok(taken)
 }
@@ -134,15 +147,16 @@ struct Target<'a> {
 impl Target<'_> {
     /// How many frames came.
     async fn call(&self) -> Result<u64, BenchError> {
-        let Args { entry, body, .. } = self.args;
+        let Args { entry, body, reply, .. } = self.args;
         let (status, data) = match (self.args.kind.1, &self.entry) {
             (Kind::Stream, _) => {
                 let (_, stream) = self.plugin.call_stream(entry, body).await?;
-                return read(stream, self.args.frames).await;
+                return read(stream, self.args).await;
             }
             (Kind::Bytes, _) => {
                 let (status, view) = self.plugin.call_response_bytes(entry, body).await?;
                 is_ok(NrStatus::Ok, status, &view)?; // a view: into_vec would copy what this call is there to spare
+                has_length(*reply, &view)?;
                 return Ok(1);
             }
             (Kind::Fast, _) => self.plugin.call_response_fast(entry, body).await?,
@@ -150,6 +164,7 @@ impl Target<'_> {
             (Kind::CallResponse | Kind::Id, _) => self.plugin.call_response(entry, body).await?,
         };
         is_ok(NrStatus::Ok, status, &data)?;
+        has_length(*reply, &data)?;
         Ok(1)
     }
 

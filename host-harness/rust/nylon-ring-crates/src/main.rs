@@ -12,13 +12,15 @@ const USAGE: &str = "\
 nylon-ring-crates: nylon-ring v2 plugins through the released crate nylon-ring-host
 
   nylon-ring-crates drive     the driver of the conformance suite: commands on stdin, answers on stdout
-  nylon-ring-crates bench PLUGIN ENTRY --kind KIND [--size N | --body TEXT] [--calls N] [--frames N] [--json]
+  nylon-ring-crates bench PLUGIN ENTRY --kind KIND [--size N | --body TEXT] [--calls N] [--frames N]
+                          [--reply N] [--json]
 
 KIND:      call_response, bytes (call_response_bytes), fast (call_response_fast), id (call_response of a resolved entry)
            or stream (call_stream, read to its end)
 --size     bytes of the body; --body gives them
 --calls    how many, over all rounds (default 210000)
 --frames   of a stream: take so many, then drop it
+--reply    bytes of each reply, or frame before the last: another length is a failure
 
 bench awaits one call at a time on a current-thread runtime, and gives the median of 21 rounds.
 

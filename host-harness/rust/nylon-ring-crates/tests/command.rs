@@ -259,7 +259,18 @@ fn bench(options: &[&str]) -> Output {
 #[test]
 fn bench_tells_what_a_call_of_each_kind_costs() {
     for kind in ["call_response", "bytes", "fast", "id"] {
-        let options = ["echo_sync", "--kind", kind, "--size", "64", "--calls", "210", "--json"];
+        let options = [
+            "echo_sync",
+            "--kind",
+            kind,
+            "--size",
+            "64",
+            "--calls",
+            "210",
+            "--reply",
+            "64",
+            "--json",
+        ];
         let done = bench(&options);
         let told: Value = serde_json::from_slice(&done.stdout).unwrap();
         assert_eq!(
@@ -283,6 +294,9 @@ fn bench_fails_when_calls_do() {
         (&["fail_sync_not_there", "--kind", "fast"][..], 1),
         (&["fail", "--kind", "call_response"], 1),
         (&["count_fail", "--kind", "stream", "--body", "1"], 1),
+        (&["echo_sync", "--kind", "bytes", "--size", "64", "--reply", "63"], 1),
+        (&["echo_sync", "--kind", "fast", "--size", "64", "--reply", "65"], 1),
+        (&["count", "--kind", "stream", "--body", "1", "--reply", "1000"], 1),
         (&["echo_sync"], 2),
         (&["echo_sync", "--kind", "quick"], 2),
         (&["echo_sync", "--kind", "fast", "--size", "some"], 2),

@@ -104,6 +104,14 @@ fn bench_of_each_kind() {
         );
         assert!(out.starts_with(&start), "{out}");
     }
+    for (kind, entry) in [("raw", "echo"), ("stream", "burst")] {
+        let options = [
+            "bench", plugin, entry, "--kind", kind, "--calls", "10", "--reply", "1000",
+        ];
+        let (code, _, why) = run(&options);
+        assert_eq!(code, 1);
+        assert!(why.ends_with("not the 1000 of --reply\n"), "{why}");
+    }
     let (code, _, why) = run(&["bench", plugin, "error", "--kind", "raw"]);
     assert_eq!(
         (code, why.as_str()),

@@ -40,6 +40,7 @@ pub struct Args {
     pub kind: Kind,
     pub calls: u64,
     pub workers: Option<usize>,
+    pub reply: Option<usize>,
     pub json: bool,
     pub sends: Vec<String>,
     pub close: bool,
@@ -85,6 +86,7 @@ impl Args {
             kind: Kind::Unary,
             calls: 1_000_000,
             workers: None,
+            reply: None,
             json: false,
             sends: Vec::new(),
             close: false,
@@ -120,6 +122,7 @@ impl Args {
             "--json" if command == Command::Bench => self.json = true,
             "--calls" if command == Command::Bench => self.calls = number::<u64>(option, &value()?)?.max(1),
             "--workers" if command == Command::Bench => self.workers = Some(number::<usize>(option, &value()?)?.max(1)),
+            "--reply" if command == Command::Bench => self.reply = Some(number(option, &value()?)?),
             "--kind" if command == Command::Bench => {
                 self.kind = match value()?.as_str() {
                     "unary" => Kind::Unary,

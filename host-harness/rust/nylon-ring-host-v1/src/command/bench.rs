@@ -49,6 +49,7 @@ async fn round(host: &NylonRingHost, args: &Args, calls: u64) -> Result<Round, C
             kind => {
                 let (status, data) = one(host, args, kind).await?;
                 answered(NrStatus::Ok, status, &data)?;
+                has_length(args, &data)?;
                 1
             }
         };
@@ -65,6 +66,8 @@ async fn stream(host: &NylonRingHost, args: &Args) -> Result<u64, CommandError> 
         count += 1;
         if frame.status.ends_stream() {
             answered(NrStatus::StreamEnd, frame.status, &frame.data)?;
+        } else {
+            has_length(args, &frame.data)?;
         }
     }
     Ok(count)
@@ -78,6 +81,14 @@ fn answered(expected: NrStatus, status: NrStatus, data: &[u8]) -> Result<(), Com
         "{status}: {}",
         String::from_utf8_lossy(data)
     )))
+}
+
+/// A reply, or a frame before the last, against `--reply`.
+fn has_length(args: &Args, data: &[u8]) -> Result<(), CommandError> {
+    match args.reply {
+        Some(wanted) if wanted != data.len() => Err(CommandError::Length(data.len(), wanted)),
+        _ => Ok(()),
+    }
 }
 
 /// `ns` of each round, sorted.

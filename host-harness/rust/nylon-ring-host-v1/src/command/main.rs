@@ -20,12 +20,14 @@ nylon-ring-host: load a nylon-ring v1 plugin and call it, through tokio
 
   nylon-ring-host call PLUGIN ENTRY [--raw | --fast] [--timeout SECONDS] [request]
   nylon-ring-host stream PLUGIN ENTRY [--send TEXT ...] [--close] [--timeout SECONDS] [request]
-  nylon-ring-host bench PLUGIN ENTRY --kind unary|raw|fast|stream [--calls N] [--workers N] [--json] [request]
+  nylon-ring-host bench PLUGIN ENTRY --kind unary|raw|fast|stream [--calls N] [--workers N] [--reply N] [--json]
+                        [request]
   nylon-ring-host drive             the conformance suite's commands on stdin, JSON on stdout
 
 request:  --method M  --path P  --query Q  --header K:V ...  --body TEXT|@FILE
 plugin:   --layout seed|raw   seed (default): five functions; raw: six, with handle_raw
 bench:    awaits one call at a time, on a worker of tokio's; for a stream one frame at a time, stream after stream
+          --reply N: a reply, or a frame before the last, of another length is a failure
 
 Exit code: 0 when every call was answered Ok (a stream: StreamEnd), 1 when not, 2 for wrong usage.
 ";
@@ -42,6 +44,8 @@ enum CommandError {
     Body(String, io::Error),
     #[error("the call was answered {0}")]
     NotOk(String),
+    #[error("a reply had {0} bytes, and not the {1} of --reply")]
+    Length(usize, usize),
     #[error("{0}")]
     Io(#[from] io::Error),
     #[error("the measuring task failed: {0}")]
