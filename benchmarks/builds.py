@@ -21,7 +21,6 @@ import rust
 from environment import VERSIONS, find
 
 BUILD_LIMIT_S = 900
-LATER = "comes in a later version"  # how the package refuses what it does not have yet
 PEER_SOURCES = (HERE / "peers", HERE / "floor", ROOT / "shim/abi", ROOT / "host-harness/rust/bench-peer")
 
 
@@ -70,24 +69,13 @@ def prepare(folder: Path, wanted: Wanted) -> Built:
     run(build_command(sys.executable, HERE / "plugin.py", tools.plugins[OURS]))
     run(build_command(sys.executable, HERE / "plugin_loop.py", tools.loops))
     if wanted.rust_hosts:
-        _add_borrow(built, folder)
+        tools.plugins[BORROW] = folder / "borrow.so"
+        run(build_command(sys.executable, HERE / "plugin_borrow.py", tools.plugins[BORROW]))
         tools.rust = _build_rust(built)
     _add_peers(built, folder, sys.executable, wanted.peers)
     if wanted.every_python:
         _add_pythons(built, folder, "floor" in wanted.peers)
     return built
-
-
-def _add_borrow(built: Built, folder: Path) -> None:
-    """The plugin with `borrow=True`, which a package may not have yet and then says so."""
-    try:
-        run(build_command(sys.executable, HERE / "plugin_borrow.py", folder / "borrow.so"))
-    except BenchError as error:
-        if LATER not in str(error):
-            raise
-        built.missing[BORROW] = f"borrow=True {LATER}"
-    else:
-        built.tools.plugins[BORROW] = folder / "borrow.so"
 
 
 def _build_rust(built: Built) -> Path | None:
@@ -170,4 +158,5 @@ def _add_pythons(built: Built, folder: Path, with_floor: bool) -> None:
             built.faults[contestant] = str(error)
             continue
         built.tools.plugins[contestant] = place / "plugin.so"
+        built.tools.pythons[version] = python
         _add_peers(built, place, python, ("floor",) if with_floor else (), f" {version}")

@@ -1,6 +1,8 @@
 """Write the document of the figures, from what a run of `make bench` left.
 
 python benchmarks/document.py build/bench/bench.json docs/performance.md
+
+A run of some rows, some peers, some hosts or some of the calls is refused: the document is of everything.
 """
 
 from __future__ import annotations
@@ -14,15 +16,28 @@ from typing import Any
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.facts import told
-from benchmarks.model import Section, label
+from benchmarks.beside import behind, beside, verdict
+from benchmarks.facts import parts, told
+from benchmarks.model import LEAST_ABOVE, Section, label
 from benchmarks.report import sections_of
-from benchmarks.table import count_targets, lay_out, notes, pythons_table, show, show_limit, table
+from benchmarks.rounds import Fault
+from benchmarks.table import (
+    LEGEND,
+    count_targets,
+    lay_out,
+    notes,
+    obstacles,
+    pythons_table,
+    show,
+    show_limit,
+    table,
+)
 
 # What stands in the columns, for who reads only this page.
 WHAT = {
     "ours": "`benchmarks/plugin.py`, built by `nylon-ring build-plugin` as any plugin is",
-    "floor": "the least that an embedded CPython can cost: bare C around the same handlers, no checks, no life cycle",
+    "floor": "a plain embedding of CPython in C around the same handlers, nothing checked, no life cycle; ours may be "
+    "below it where it polls, batches, or keeps objects for the next call",
     "c": "the least a plugin in C does",
     "rust": "the least a plugin in Rust does",
     "go": "a c-shared library through cgo, with what the Go SDK's Handle, HandleSync and HandleRaw do",
@@ -39,8 +54,8 @@ HEAD = """# Performance
 ## How to run it
 
 ```
-make bench                 # everything, with every Python there is: about {full}
-make bench QUICK=1         # fewer calls and rounds, one Python: two minutes
+make bench                 # everything, with every Python there is: this run took {took}
+make bench QUICK=1         # fewer calls and rounds, one Python: two minutes after the first run, which builds
 make bench DOC=FILE        # writes this page from the run, to FILE
 ```
 
@@ -51,9 +66,21 @@ toolchain that is missing leaves its column empty and is named at the end; somet
 ## How it is measured
 
 One process of a host loads one plugin, warms up and makes its calls; then the next contestant of the row has its turn,
-each round another one first. The figures are medians over the rounds. Compare what stands in one row: those were
-measured within seconds of each other, on the same cores. Another machine, or the same one on another day, has other
-figures; the ratios are what lasts.
+each round another one first, and every other round in the opposite order. The figures are medians over the rounds.
+Compare what stands in one row: those were measured within seconds of each other, on the same cores. Another machine, or
+the same one on another day, has other figures; the ratios are what lasts.
+
+- Every host calls in a closed loop: no call is begun before the last one of that thread has returned, nor made up for
+  where it came late. Percentiles are of the calls that were made, not of those that would have been due meanwhile.
+- Of the C host, `handle_sync` and `handle_raw(sync=True)` in nanoseconds are medians of batches of 1,000 calls, and
+  percentiles are of calls that are timed one by one; the Rust hosts give the median of some twenty parts of a process's
+  calls. From `handle returns` the clock's own cost is taken off; round
+  trips and tails have it in them, for everybody alike.
+- A percentile is left empty where fewer than {least} calls took longer, and the worst call where somebody makes fewer
+  calls than the others.
+- Kept on one core, Go runs with GOMAXPROCS=1: its collector and its scheduler have no other core to go to, and take
+  their time from the calls. Python's own threads are kept on it as well.
+- The hosts copy what they are sent, all of it, but for `call_response_bytes`, which takes long replies over.
 
 {contestants}
 
@@ -64,8 +91,7 @@ This run:
 
 {facts}
 
-In the tables: of ours the median and, in brackets, the least and the most of the rounds; of each other one the median
-and, in brackets, ours in multiples of it. The hosts copy what they are sent, all of it.
+{legend}
 """
 
 
@@ -88,10 +114,8 @@ def _missed(sections: Sequence[Section]) -> str:
                     ours, wanted = show(medians["ours"], row.unit), show(value, row.unit)
                     words = show_limit(limit, row.unit)
                     lines.append([row.key, row.title, ours, words + ("" if limit.beside is None else f", {wanted}")])
-    missed = [row for section in sections for row in section.rows if row.is_met is False and row.obstacle]
-    obstacles = _list([f"{row.title}: {row.obstacle}" for row in missed])
     head = ["row", "measured", "ours", "target"]
-    return "\n\n".join(filter(None, [lay_out([head, *lines]), obstacles])) if lines else ""
+    return "\n\n".join(filter(None, [lay_out([head, *lines]), _list(obstacles(sections))])) if lines else ""
 
 
 def _list(lines: Sequence[str]) -> str:
@@ -102,29 +126,46 @@ def document(report: Mapping[str, Any]) -> str:
     """The whole text, of what `report.as_json` gave."""
     sections, facts = sections_of(report), report["facts"]
     counts = count_targets(sections)
-    verdict = f"{counts['met']} of {sum(counts.values())} targets are met in the run below"
-    verdict += f", {counts['missed']} are missed" + (", and some were not measured." if counts["not measured"] else ".")
-    full = f"{facts['took_s'] / 60:.0f} minutes" if not facts["quick"] else "half an hour"
-    parts = [
+    targets = f"{counts['met']} of {sum(counts.values())} targets are met in the run below"
+    targets += f", {counts['missed']} are missed" + (", and some were not measured." if counts["not measured"] else ".")
+    go, rust = beside(sections, "go"), beside(sections, "rust")
+    made = [
         HEAD.format(
-            verdict=verdict, full=full, contestants=_contestants(report["contestants"]), facts=_list(told(facts))
+            verdict="\n\n".join([targets, verdict(go), verdict(rust)]),
+            took=f"{facts['took_s'] / 60:.0f} minutes",
+            contestants=_contestants(report["contestants"]),
+            least=LEAST_ABOVE,
+            facts=_list(told(facts)),
+            legend=LEGEND,
         ).rstrip()
     ]
     for section in sections:
-        parts.append(f"## {section.title}\n\n{table(section)}")
-        if text := notes([section]):
-            parts.append(text)
+        made.append(f"## {section.title}\n\n{table(section)}")
+        if lines := notes([section]):
+            made.append(_list(lines))
     if text := pythons_table(sections):
-        parts.append(
+        made.append(
             f"## The other Pythons\n\nOurs, the floor of the same Python, and ours in multiples of it.\n\n{text}"
         )
+    if text := behind(go):
+        made.append(f"## Where Go is ahead\n\n{text}")
     if text := _missed(sections):
-        parts.append(f"## Targets missed\n\n{text}")
+        made.append(f"## Targets missed\n\n{text}")
     left = [f"{name}: {why}" for name, why in report["missing"].items()]
-    left += [f"{fault['row']}, {fault['contestant']}: does not run" for fault in report["faults"]]
+    left += [Fault(**fault).what for fault in report["faults"]]
     if left:
-        parts.append(f"## Left out\n\n{_list(left)}")
-    return "\n\n".join(parts) + "\n"
+        made.append(f"## Left out\n\n{_list(left)}")
+    return "\n\n".join(made) + "\n"
+
+
+def refusal(facts: Mapping[str, Any]) -> str:
+    """Why a run is not one to publish; empty where it is."""
+    why = parts(facts)
+    if facts["quick"]:
+        why.append("a quick run")
+    elif facts["share"] < 1:
+        why.append(f"{facts['share']:g} of the calls")
+    return f"a document is of a whole run, and this one is in part: {'; '.join(why)}" if why else ""
 
 
 def main() -> int:
@@ -134,7 +175,11 @@ def main() -> int:
     parser.add_argument("out", type=Path, help="the document")
     options = parser.parse_args()
     try:
-        options.out.write_text(document(json.loads(options.figures.read_text())))
+        report = json.loads(options.figures.read_text())
+        text = document(report)
+        if why := refusal(report["facts"]):
+            raise ValueError(why)
+        options.out.write_text(text)
     except (OSError, ValueError) as error:
         print(f"document: {options.figures}: {error}", file=sys.stderr)
         return 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +18,8 @@ Abi = Literal["v1", "v2"]
 
 OURS = "ours"
 BORROW = "ours, borrow=True"
+LEAST_ABOVE = 10  # calls longer than a percentile: of fewer, one that was held up by chance is the figure
+_PERCENTILE = re.compile(r"\.p(\d+(?:\.\d+)?)$")
 
 # The columns of every table, in this order, where a row has them. Ours with another Python and its floor are
 # "ours 3.12" and "floor 3.12"; a row may have contestants of its own, which are called what they are.
@@ -63,12 +66,12 @@ class Limit:
         other = medians.get(self.beside)
         return None if other is None else self.number * other
 
-    def is_met(self, medians: Mapping[str, float]) -> bool | None:
-        """Whether ours keeps to it; None where one of the two was not measured."""
-        ours, value = medians.get(OURS), self.value(medians)
-        if ours is None or value is None:
+    def is_met(self, medians: Mapping[str, float], whose: str = OURS) -> bool | None:
+        """Whether that one keeps to it; None where one of the two was not measured."""
+        held, value = medians.get(whose), self.value(medians)
+        if held is None or value is None:
             return None
-        return ours <= value if self.kind == "at most" else ours >= value
+        return held <= value if self.kind == "at most" else held >= value
 
 
 def at_most(number: float, beside: str | None = None) -> Limit:
@@ -94,12 +97,17 @@ class Point:
     x: str
 
 
+def overlap(one: Sequence[float], other: Sequence[float]) -> bool:
+    """Whether the spreads of several rounds have something in common, so that the two are not told apart."""
+    return min(len(one), len(other)) > 1 and max(min(one), min(other)) <= min(max(one), max(other))
+
+
 @dataclass
 class Row:
     """One line of a table: one kind of work in one host.
 
     Args:
-        key: its name in the JSON, the same in every run.
+        key: its name in the JSON, the same in every run; that of a percentile ends so, as `.p99.9`, or in `.worst`.
         title: what was measured.
         unit: of all its values.
         limits: the target; all of them must be kept.
@@ -107,6 +115,7 @@ class Row:
         note: what one must know to compare its columns; empty where nothing.
         obstacle: what stands in the way of its target, said where that is missed.
         values: of each contestant, one for each round.
+        calls: of each contestant, in each of them.
     """
 
     key: str
@@ -117,6 +126,15 @@ class Row:
     note: str = ""
     obstacle: str = ""
     values: dict[str, list[float]] = field(default_factory=dict)
+    calls: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def above(self) -> float | None:
+        """Which share of the calls took longer than a percentile says; None where the row is of all calls."""
+        if self.key.endswith(".worst"):
+            return 0.0
+        found = _PERCENTILE.search(self.key)
+        return round(1 - float(found[1]) / 100, 6) if found else None
 
     @property
     def medians(self) -> dict[str, float]:
@@ -128,6 +146,17 @@ class Row:
         medians = self.medians
         ours, other = medians.get(OURS), medians.get(contestant)
         return None if ours is None or not other else ours / other
+
+    def cost(self, contestant: str) -> float | None:
+        """How many times as dear as that one ours is: below 1 ours is ahead, of calls a second as well."""
+        ratio = self.ratio(contestant)
+        if self.unit != "/s" or ratio is None:
+            return ratio
+        return 1 / ratio if ratio else math.inf
+
+    def overlaps(self, contestant: str) -> bool:
+        """Whether our spread and that one's overlap."""
+        return overlap(self.values.get(OURS, ()), self.values.get(contestant, ()))
 
     @property
     def is_met(self) -> bool | None:
@@ -167,14 +196,24 @@ class Case:
     shares: Mapping[str, float] = field(default_factory=dict)
 
     def turn(self, number: int) -> list[str]:
-        """The contestants in the order of that round: each is first once in as many rounds as there are of them."""
+        """The contestants in the order of that round.
+
+        Each is first once in as many rounds as there are of them. Odd rounds go backwards, so that nobody always
+        follows the same one.
+        """
         names = list(self.contestants)
-        start = number % len(names)
-        return names[start:] + names[:start]
+        step = -1 if number % 2 else 1
+        return [names[(number + step * place) % len(names)] for place in range(len(names))]
 
     def calls_of(self, contestant: str, share: float) -> int:
         """How many calls it makes when a run makes `share` of all."""
         return max(math.ceil(self.calls * (1.0 if self.whole else share) * self.shares.get(contestant, 1.0)), 1)
+
+    def tells(self, row: Row, contestant: str, calls: int) -> bool:
+        """Whether so many calls tell a row's figure: a percentile by those above it, the worst if all made as many."""
+        if row.above == 0:
+            return self.shares.get(contestant, 1.0) == 1
+        return row.above is None or calls * row.above >= LEAST_ABOVE
 
 
 @dataclass

@@ -6,9 +6,12 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
+from benchmarks.beside import beside, verdict
 from benchmarks.model import Unit
+from benchmarks.report import sections_of
+from benchmarks.rounds import Fault
 from benchmarks.svg import Bar, Mark, bars, lines
-from benchmarks.table import VERDICTS, is_other_python, show, show_ratio
+from benchmarks.table import LEGEND, VERDICTS, is_other_python, obstacles, show, show_calls, show_multiple
 
 # A colour for each contestant, in light and in dark; others share the last ones.
 COLOURS = {
@@ -62,11 +65,15 @@ def style_of(contestant: str) -> str:
     return contestant if contestant in COLOURS else "other"
 
 
-def _cell(values: Mapping[str, Any], ratio: float | None, unit: Unit) -> str:
-    """A median with its spread under it, and ours in multiples of it."""
-    text = escape(show(values["median"], unit)) + ("" if ratio is None else f" <small>({show_ratio(ratio)})</small>")
+def _cell(row: Mapping[str, Any], name: str) -> str:
+    """A median with its spread under it, and ours in multiples of it; empty where there is none."""
+    if name not in row["values"]:
+        return ""
+    values, unit = row["values"][name], row["unit"]
+    multiple = show_multiple(row["ratios"].get(name), name in row["overlaps"])
+    text = escape(show(values["median"], unit)) + (f"<small>{escape(multiple)}</small>" if multiple else "")
     if len(values["rounds"]) > 1:
-        text += f"<br><small>{escape(show(values['min'], unit))} … {escape(show(values['max'], unit))}</small>"
+        text += f"<br><small>[{escape(show(values['min'], unit))} … {escape(show(values['max'], unit))}]</small>"
     return text
 
 
@@ -83,14 +90,11 @@ def _table(section: Mapping[str, Any], labels: Mapping[str, str]) -> str:
     head = "".join(f"<th>{escape(labels[name])}</th>" for name in names)
     body = []
     for row in section["rows"]:
-        cells = [
-            _cell(row["values"][name], row["ratios"].get(name), row["unit"]) if name in row["values"] else ""
-            for name in names
-        ]
+        cells = [_cell(row, name) for name in names]
         note = f"<br><small>{escape(row['note'])}</small>" if row["note"] else ""
-        tds = "".join(f"<td>{cell}</td>" for cell in cells)
+        tds = "".join(f"<td>{cell}</td>" for cell in [show_calls(row["calls"]), *cells])
         body.append(f"<tr><td>{escape(row['title'])}{note}</td>{tds}<td>{_limits(row)}</td></tr>")
-    head = f"<thead><tr><th>measured</th>{head}<th>target</th></tr></thead>"
+    head = f"<thead><tr><th>measured</th><th>calls</th>{head}<th>target</th></tr></thead>"
     return f'<div class="scroll"><table>{head}<tbody>{"".join(body)}</tbody></table></div>'
 
 
@@ -156,7 +160,9 @@ def page(report: Mapping[str, Any], told: Sequence[str]) -> str:
         for section in report["sections"]
     )
     missing = [f"{name}: {why}" for name, why in report["missing"].items()]
-    faults = [f"{fault['row']}, {fault['contestant']}: {fault['said']}" for fault in report["faults"]]
+    faults = [f"{fault.what}: {fault.said}" for fault in (Fault(**each) for each in report["faults"])]
+    read = sections_of(report)
+    verdicts = " ".join(verdict(beside(read, name)) for name in ("go", "rust"))
     facts = "".join(f"<li>{escape(line)}</li>" for line in told)
     return f"""<!doctype html>
 <html lang="en">
@@ -169,10 +175,11 @@ def page(report: Mapping[str, Any], told: Sequence[str]) -> str:
 <body>
 <h1>Nylon Ring for Python: figures</h1>
 <p>Targets: <span class="met">{targets["met"]} met</span>, <span class="missed">{targets["missed"]} missed</span>,
-{targets["not measured"]} not measured. Medians of the rounds; under them the least and the most; in brackets ours in
-multiples of that one. Bars end at the median, their line goes from the least to the most, dashed lines are limits.</p>
+{targets["not measured"]} not measured. {escape(verdicts)}</p>
+<p>{escape(LEGEND)} Bars end at the median, their line goes from the least to the most, dashed lines are limits.</p>
 <ul>{facts}</ul>
 {sections}
+{_list("In the way of targets that are missed", obstacles(read))}
 {_list("Left out", missing)}
 {_list("Did not run", faults)}
 </body>

@@ -11,7 +11,7 @@ from benchmarks.model import Case, Limit, Point, Row, Section, in_order, label
 from benchmarks.rounds import Outcome
 from benchmarks.table import count_targets, show_limit
 
-SCHEMA = 2  # one more whenever a reader of the JSON would have to change
+SCHEMA = 3  # one more whenever a reader of the JSON would have to change
 
 
 def summary(values: Sequence[float]) -> dict[str, Any]:
@@ -31,7 +31,9 @@ def _row(row: Row) -> dict[str, Any]:
         "obstacle": row.obstacle,
         "point": None if row.point is None else asdict(row.point),
         "values": {name: summary(row.values[name]) for name in names},
+        "calls": {name: row.calls[name] for name in names if name in row.calls},
         "ratios": {name: row.ratio(name) for name in names if name != "ours"},
+        "overlaps": [name for name in names if name != "ours" and row.overlaps(name)],
         "limits": [
             {
                 **asdict(limit),
@@ -97,4 +99,5 @@ def _row_of(row: Mapping[str, Any]) -> Row:
         row["note"],
         row["obstacle"],
         {name: list(found["rounds"]) for name, found in row["values"].items()},
+        dict(row["calls"]),
     )

@@ -32,11 +32,16 @@ class Plan:
 
 @dataclass(frozen=True)
 class Fault:
-    """A measurement that did not run."""
+    """A measurement that did not run, or something to measure that does not build."""
 
-    row: str
+    row: str  # its key; empty where nothing was built to measure
     contestant: str
     said: str
+
+    @property
+    def what(self) -> str:
+        """Who failed, and at what."""
+        return f"{self.row}: {self.contestant} does not run" if self.row else f"{self.contestant} does not build"
 
 
 @dataclass
@@ -49,14 +54,16 @@ class Outcome:
 
 
 def _measure(case: Case, contestant: str, tools: Tools, plan: Plan) -> Fault | None:
+    calls = case.calls_of(contestant, plan.share)
     try:
         with on_cores(case.cores):
-            values = case.contestants[contestant](tools, case.calls_of(contestant, plan.share))
+            values = case.contestants[contestant](tools, calls)
     except BenchError as error:
         return Fault(case.rows[0].key, contestant, str(error))
     for row, value in zip(case.rows, values, strict=True):
-        if value is not None:
+        if value is not None and case.tells(row, contestant, calls):
             row.values.setdefault(contestant, []).append(value)
+            row.calls[contestant] = calls
     return None
 
 

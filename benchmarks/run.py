@@ -19,41 +19,53 @@ from typing import Any
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
+from benchmarks.beside import behind, beside, verdict
 from benchmarks.builds import Built, Wanted, prepare
 from benchmarks.cases.every import every_section
-from benchmarks.facts import facts_of, told
+from benchmarks.facts import HOSTS, Asked, facts_of, told
 from benchmarks.measure import ROOT, BenchError
 from benchmarks.model import Section
 from benchmarks.neighbours import shares, used
 from benchmarks.page import page
 from benchmarks.peers.build import PEERS
 from benchmarks.report import as_json
-from benchmarks.rounds import Outcome, Plan, run_all
-from benchmarks.table import count_targets, notes, pythons_table, table
+from benchmarks.rounds import Fault, Outcome, Plan, run_all
+from benchmarks.table import LEGEND, count_targets, notes, obstacles, pythons_table, table
 
 FOLDER = ROOT / "build/bench"
-HOSTS = ("c", "rust")
 QUICK = Plan(rounds=3, share=0.2, quick=True, limit_s=95)
 FULL = Plan(rounds=7, limit_s=1500)
 
 
-def _only(sections: list[Section], text: str) -> list[Section]:
-    """Those cases of which a row's key begins so."""
-    return [
-        Section(section.title, [case for case in section.cases if any(row.key.startswith(text) for row in case.rows)])
-        for section in sections
+def chosen(sections: list[Section], text: str, quick: bool) -> list[Section]:
+    """Those cases of which a row's key begins so, and which such a run has.
+
+    Raises:
+        BenchError: there is none.
+    """
+    there = [Section(each.title, [case for case in each.cases if case.quick or not quick]) for each in sections]
+    found = [
+        Section(each.title, [case for case in each.cases if any(row.key.startswith(text) for row in case.rows)])
+        for each in there
     ]
+    if not any(section.cases for section in found):
+        begins = dict.fromkeys(".".join(row.key.split(".")[:2]) for section in there for row in section.rows)
+        raise BenchError(f"no row's key begins with {text}; there are: {', '.join(begins)}")
+    return found
 
 
 def _print(sections: list[Section], built: Built, facts: dict[str, Any]) -> None:
     print("\n".join(told(facts)))
-    print("of ours: the median [least … most]; of the others: the median (ours in multiples of it)")
+    print(LEGEND)
     for section in sections:
         if text := table(section):
             print(f"\n## {section.title}\n\n{text}")
     if text := pythons_table(sections):
         print(f"\n## The other Pythons, each beside its own floor\n\n{text}")
-    if text := notes(sections):
+    print("", *notes(sections), *(f"in the way: {line}" for line in obstacles(sections)), sep="\n")
+    for name in ("go", "rust"):
+        print(f"\n{verdict(beside(sections, name))}")
+    if text := behind(beside(sections, "go")):
         print(f"\n{text}")
     counts = count_targets(sections)
     print(f"\ntargets: {counts['met']} met, {counts['missed']} missed, {counts['not measured']} not measured")
@@ -61,23 +73,23 @@ def _print(sections: list[Section], built: Built, facts: dict[str, Any]) -> None
         print(f"left out: {name}: {why}")
 
 
-def _faults(built: Built, outcome: Outcome) -> int:
-    """Say what did not run; the exit code."""
-    for name, said in built.faults.items():
-        print(f"bench: {name} does not build: {said}", file=sys.stderr)
+def _faults(outcome: Outcome) -> int:
+    """Say what did not build or run; the exit code."""
     for fault in outcome.faults:
-        print(f"bench: {fault.row}: {fault.contestant} does not run: {fault.said}", file=sys.stderr)
-    return 1 if built.faults or outcome.faults else 0
+        print(f"bench: {fault.what}: {fault.said}", file=sys.stderr)
+    return 1 if outcome.faults else 0
 
 
 def _names(allowed: Sequence[str]) -> Callable[[str], tuple[str, ...]]:
-    """Reads names with commas between them."""
+    """Reads names with commas between them, or "none"."""
 
     def read(text: str) -> tuple[str, ...]:
+        if text == "none":
+            return ()
         names = tuple(filter(None, text.split(",")))
         unknown = [name for name in names if name not in allowed]
         if unknown:
-            raise argparse.ArgumentTypeError(f"{', '.join(unknown)}: there are {', '.join(allowed)}")
+            raise argparse.ArgumentTypeError(f"{', '.join(unknown)}: there are {', '.join(allowed)}, or none")
         return names
 
     return read
@@ -85,7 +97,7 @@ def _names(allowed: Sequence[str]) -> Callable[[str], tuple[str, ...]]:
 
 def _arguments(given: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="within two minutes, with the Python that runs")
+    parser.add_argument("--quick", action="store_true", help="two minutes once all is built, with the Python that runs")
     parser.add_argument("--rounds", type=int, help=f"{FULL.rounds}; {QUICK.rounds} with --quick")
     parser.add_argument("--share", type=float, help=f"of a full run's calls; {QUICK.share} with --quick")
     parser.add_argument("--only", default="", metavar="TEXT", help="the rows whose key begins so, as c.sync")
@@ -104,11 +116,13 @@ def main(arguments: list[str] | None = None) -> int:
     plan = QUICK if options.quick else FULL
     plan = Plan(options.rounds or plan.rounds, options.share or plan.share, plan.quick, plan.limit_s)
     try:
-        built = prepare(options.folder, Wanted(options.peers, "rust" in options.hosts, not plan.quick))
-        sections = _only(every_section(built.tools), options.only)
+        asked = Asked(options.only, options.peers, options.hosts)
+        built = prepare(options.folder, Wanted(asked.peers, "rust" in asked.hosts, not plan.quick))
+        sections = chosen(every_section(built.tools), asked.only, plan.quick)
         before = used()
         outcome = run_all(sections, built.tools, plan)
-        facts = facts_of(built.tools.hops, shares(before, used(), os.cpu_count() or 1), plan)
+        outcome.faults += [Fault("", name, said) for name, said in built.faults.items()]
+        facts = facts_of(built.tools, shares(before, used(), os.cpu_count() or 1), plan, asked)
     except BenchError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
@@ -120,7 +134,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.html is not None:
         options.html.write_text(page(report, told(report["facts"])))
         print(f"page: {options.html}")
-    return _faults(built, outcome)
+    return _faults(outcome)
 
 
 if __name__ == "__main__":

@@ -108,7 +108,7 @@ def lines(
 
     parts = [_open(title, PLOT_HEIGHT)]
     for power in range(first, last + 1):
-        _, y = at(0, 10.0**power) if power >= 0 else (0.0, TOP + room)
+        _, y = at(0, 10.0**power)
         parts.append(f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" class="grid"/>')
         parts.append(_text(LEFT - 8, y + 4, show(10.0**power), anchor="end"))
     for number, tick in enumerate(ticks):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 
-from benchmarks.model import OURS, Limit, Row, Section, Unit, in_order, label
+from benchmarks.model import OURS, Limit, Row, Section, Unit, in_order, label, overlap
 
 # The steps of each unit, the largest first; a value is shown in the largest that leaves it at 1 or more.
 STEPS: dict[Unit, tuple[tuple[float, str], ...]] = {
@@ -13,6 +14,14 @@ STEPS: dict[Unit, tuple[tuple[float, str], ...]] = {
     "/s": ((1e6, "M/s"), (1e3, "k/s"), (1.0, "/s")),
     "KiB": ((1024.0, "MiB"), (1.0, "KiB")),
 }
+COUNTS = ((1_000_000, "M"), (1000, "k"), (1, ""))
+SAME = "≈"  # before a ratio of two whose rounds do not tell them apart
+LEGEND = (
+    "Each cell is the median of the rounds and, in brackets, the least and the most of them. Of the others than ours "
+    f"there follows, in round brackets, ours in multiples of that one, with {SAME} where the two spreads overlap: "
+    "these rounds do not tell them apart. Calls are those of one process in a "
+    "round; where frames are measured, its frames or its streams."
+)
 VERDICTS = {True: "met", False: "MISSED", None: "not measured"}
 
 
@@ -43,7 +52,14 @@ def show_spread(values: Sequence[float], unit: Unit) -> str:
     if len(values) == 1:
         return show(middle, unit)
     size, _ = _step(middle, unit)
-    return f"{show(middle, unit)} [{_digits(min(values), size)} … {_digits(max(values), size)}]"
+    return f"{show(middle, unit)} [{_digits(min(values), size)}…{_digits(max(values), size)}]"
+
+
+def show_calls(calls: Mapping[str, int]) -> str:
+    """How many calls a contestant of a row makes in a round; empty where it is a single one."""
+    most = max(calls.values(), default=0)
+    size, name = next((step for step in COUNTS if most >= step[0]), COUNTS[-1])
+    return f"{most / size:.4g} {name}".strip() if most > 1 else ""
 
 
 def show_ratio(ratio: float) -> str:
@@ -69,13 +85,17 @@ def show_target(row: Row) -> str:
     return ", ".join(f"{show_limit(limit, row.unit)}: {VERDICTS[limit.is_met(medians)]}" for limit in row.limits)
 
 
+def show_multiple(ratio: float | None, overlaps: bool) -> str:
+    """Ours in multiples of another one, in brackets; empty where there is no such figure."""
+    return "" if ratio is None else f" ({f'{SAME} ' if overlaps else ''}{show_ratio(ratio)})"
+
+
 def show_beside(row: Row, contestant: str) -> str:
-    """Another one's median, and ours in multiples of it."""
+    """Another one's values, and ours in multiples of them."""
     values = row.values.get(contestant)
     if not values:
         return ""
-    ratio = row.ratio(contestant)
-    return show(statistics.median(values), row.unit) + ("" if ratio is None else f" ({show_ratio(ratio)})")
+    return show_spread(values, row.unit) + show_multiple(row.ratio(contestant), row.overlaps(contestant))
 
 
 def lay_out(lines: Sequence[Sequence[str]]) -> str:
@@ -94,16 +114,17 @@ def is_other_python(contestant: str) -> bool:
 
 
 def table(section: Section) -> str:
-    """A section: ours with its spread, each other one with the ratio, the target; empty without values."""
+    """A section: ours, each other one with the ratio, the target; empty without values."""
     rows = [row for row in section.rows if any(row.values.values())]
     if not rows:
         return ""
     seen = [name for row in rows for name, values in row.values.items() if values and not is_other_python(name)]
     others = [name for name in in_order(seen) if name != OURS]
-    lines = [["measured", label(OURS), *map(label, others), "target"]]
+    lines = [["measured", "calls", label(OURS), *map(label, others), "target"]]
     for row in rows:
-        ours = show_spread(row.values.get(OURS, []), row.unit)
-        lines.append([row.title, ours, *(show_beside(row, name) for name in others), show_target(row)])
+        cells = [show_beside(row, name) for name in others]
+        lines.append([row.title, show_calls(row.calls), show_spread(row.values.get(OURS, []), row.unit), *cells])
+        lines[-1].append(show_target(row))
     return lay_out(lines)
 
 
@@ -124,17 +145,51 @@ def _with_floor(row: Row, ours: str, floor: str) -> str:
     medians = row.medians
     if ours not in medians:
         return ""
-    text = show(medians[ours], row.unit)
+    text = show_spread(row.values[ours], row.unit)
     if not medians.get(floor):
         return text
-    return f"{text}, floor {show(medians[floor], row.unit)} ({show_ratio(medians[ours] / medians[floor])})"
+    multiple = show_multiple(medians[ours] / medians[floor], overlap(row.values[ours], row.values[floor]))
+    return f"{text}, floor {show_spread(row.values[floor], row.unit)}{multiple}"
 
 
-def notes(sections: Sequence[Section]) -> str:
-    """What must be known to compare: a line for each note, with the first measured row that has it."""
-    rows = [row for section in sections for row in section.rows if row.note and row.values]
-    first = {row.note: row.title for row in reversed(rows)}
-    return "\n".join(f"{title}: {note}" for note, title in reversed(first.items()))
+def notes(sections: Sequence[Section]) -> list[str]:
+    """What must be known to compare: each note with the first measured row that has it; who makes fewer calls."""
+    rows = [row for section in sections for row in section.rows if row.values]
+    first = {row.note: row.title for row in reversed(rows) if row.note}
+    return [f"{title}: {note}" for note, title in reversed(first.items())] + _fewer(rows)
+
+
+def _fewer(rows: Sequence[Row]) -> list[str]:
+    """Who is so slow that it makes a part of the calls only."""
+    parts = {
+        name: f"{calls / max(row.calls.values()):.2g}"
+        for row in rows
+        for name, calls in row.calls.items()
+        if calls < max(row.calls.values())
+    }
+    return [
+        f"{', '.join(label(name) for name in in_order(list(parts)) if parts[name] == part)}: {float(part):.2g} of the "
+        "calls, and no figure for which these are too few"
+        for part in dict.fromkeys(parts.values())
+    ]
+
+
+def obstacles(sections: Sequence[Section]) -> list[str]:
+    """What stands in the way of the targets that were missed, and whether a bare embedding of Python misses them."""
+    rows = [row for section in sections for row in section.rows if row.is_met is False]
+    said = [
+        (row.title, "; ".join(filter(None, [row.obstacle, *map(partial(_floor_too, row), row.limits)]))) for row in rows
+    ]
+    return [f"{title}: {words}" for title, words in said if words]
+
+
+def _floor_too(row: Row, limit: Limit) -> str:
+    """Of a limit that ours misses: what the floor makes of it."""
+    medians = row.medians
+    if limit.beside == "floor" or limit.is_met(medians) is not False or "floor" not in medians:
+        return ""
+    words = "keeps to it" if limit.is_met(medians, "floor") else "misses it as well"
+    return f"{show_limit(limit, row.unit)}: the floor, with {show(medians['floor'], row.unit)}, {words}"
 
 
 def count_targets(sections: Sequence[Section]) -> dict[str, int]:

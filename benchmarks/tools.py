@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import figures_of
-from benchmarks.model import OURS
 
 BODY = 128  # bytes, where a case says nothing else
 
@@ -26,7 +25,9 @@ class Tools:
         loops: our plugin with an event loop.
         folder: where they are; a case may build more there.
         python: the main Python.
-        further: plugins of ours to load after the first, each a file of its own; the case that wants them builds them.
+        pythons: the others that ours was built for, by their version: 3.12.
+        further: of each contestant that is ours, plugins to load after the first, each a file of its own; the case that
+            wants them builds them.
         environments: what a contestant's host must have in its environment.
         hops: how far the cores were from each other with each measurement, in nanoseconds.
     """
@@ -37,7 +38,8 @@ class Tools:
     loops: Path
     folder: Path
     python: str = sys.executable
-    further: list[Path] = field(default_factory=list)
+    pythons: dict[str, str] = field(default_factory=dict)
+    further: dict[str, list[Path]] = field(default_factory=dict)
     environments: dict[str, dict[str, str]] = field(default_factory=dict)
     hops: list[float] = field(default_factory=list)
 
@@ -93,7 +95,3 @@ class Tools:
         command = [str(self.rust / "nylon-ring-crates"), "bench", str(self.plugins[contestant]), entry]
         command += ["--kind", kind, "--size", str(size), "--reply", str(size), "--json", *options]
         return figures_of(command, self.environments.get(contestant))
-
-    def versions(self) -> list[str]:
-        """The other Pythons that ours was built for."""
-        return [name.removeprefix(f"{OURS} ") for name in self.plugins if name.startswith(f"{OURS} ")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 from benchmarks.contestants import who
 from benchmarks.measure import HERE, build_command, run, wall_ns
@@ -10,6 +11,13 @@ from benchmarks.model import OURS, Case, Measure, Row, Section, at_most
 from benchmarks.tools import Tools
 
 PYTHON = "python -I -c pass"
+PYTHON_INSIDE = "python, without process start and end"
+EMPTY = "/bin/true"
+CLOCKS = (
+    "a plugin's clock runs inside a process that is there; that of `python -I -c pass` has in it the process's start "
+    "and end, Python's finalisation and the pipes of who started it. Without process start and end is `python -I -c "
+    f"'import os; os._exit(0)'` less what `{EMPTY}` takes"
+)
 FURTHER = 8  # plugins after the first
 FURTHER_NS = 2e6
 FURTHER_KIB = 300e3 / 1024
@@ -33,19 +41,39 @@ def _python(tools: Tools, calls: int) -> list[float | None]:
     return [wall_ns(command), None]
 
 
-def _build_further(tools: Tools) -> None:
+def _python_inside(tools: Tools, calls: int) -> list[float | None]:
+    python, empty = [tools.python, "-I", "-c", "import os; os._exit(0)"], [EMPTY]
+    for command in (python, empty):
+        wall_ns(command)
+    return [max(wall_ns(python) - wall_ns(empty), 0.0), None]
+
+
+def _build_further(tools: Tools, contestant: str, python: str) -> list[Path]:
     """Plugins of other files, names and modules than the first one, once in a run."""
-    for number in range(len(tools.further), FURTHER):
-        source = tools.folder / f"further{number}.py"
-        shutil.copy(HERE / "plugin.py", source)
-        run(build_command(tools.python, source, source.with_suffix(".so")))
-        tools.further.append(source.with_suffix(".so"))
+    if contestant not in tools.further:
+        made = []
+        for number in range(FURTHER):
+            source = tools.plugins[contestant].with_name(f"further{number}.py")
+            shutil.copy(HERE / "plugin.py", source)
+            run(build_command(python, source, source.with_suffix(".so")))
+            made.append(source.with_suffix(".so"))
+        tools.further[contestant] = made
+    return tools.further[contestant]
 
 
-def _further(tools: Tools, calls: int) -> list[float]:
-    _build_further(tools)
-    found = tools.bench(OURS, "sync", "load", second=list(map(str, tools.further)))
-    return [float(found["second_first_reply_ns"]), float(found["second_rss_kib"])]
+def _further(contestant: str, python: str) -> Measure:
+    def measure(tools: Tools, calls: int) -> list[float]:
+        further = _build_further(tools, contestant, python)
+        found = tools.bench(contestant, "sync", "load", second=list(map(str, further)))
+        return [float(found["second_first_reply_ns"]), float(found["second_rss_kib"])]
+
+    return measure
+
+
+def _every_further(tools: Tools) -> dict[str, Measure]:
+    """Ours with each Python."""
+    pythons = {OURS: tools.python, **{f"{OURS} {version}": python for version, python in tools.pythons.items()}}
+    return {contestant: _further(contestant, python) for contestant, python in pythons.items()}
 
 
 def _at_rest(contestant: str) -> Measure:
@@ -59,7 +87,7 @@ def _build(tools: Tools, calls: int) -> list[float]:
 def starting(tools: Tools) -> Section:
     """Every case, in the order of the table."""
     first = [
-        Row("load.first_reply", "load to first reply", "ns", (at_most(1.2, PYTHON),)),
+        Row("load.first_reply", "load to first reply", "ns", (at_most(1.2, PYTHON),), note=CLOCKS),
         Row("load.rss", "memory of the first plugin, with its runtime", "KiB"),
     ]
     further = [
@@ -67,12 +95,12 @@ def starting(tools: Tools) -> Section:
         Row("load.further_rss", "each further plugin: memory", "KiB", (at_most(FURTHER_KIB),)),
     ]
     rest = Row("load.at_rest", "memory at rest after 50,000 pooled calls", "KiB")
-    loads = {PYTHON: _python, **who(tools, "v1", "sync", _load, pythons=True)}
+    loads = {PYTHON: _python, PYTHON_INSIDE: _python_inside, **who(tools, "v1", "sync", _load, pythons=True)}
     return Section(
         "Start and memory",
         [
             Case(first, loads, 1),
-            Case(further, {OURS: _further}, 1),
+            Case(further, _every_further(tools), 1),
             Case([rest], who(tools, "v1", "pool", _at_rest), AT_REST_CALLS),
             Case([Row("build", "build-plugin, one file", "ns", (at_most(1e9),))], {OURS: _build}, 1),
         ],

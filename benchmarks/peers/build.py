@@ -152,17 +152,26 @@ def _build_rust(out: Path, python: Python) -> None:
     shutil.copy(Path(target) / "libbench_peer.so", out)
 
 
-def _go() -> str | None:
+def go_command() -> str | None:
     """The go command: on PATH, or where its own installer puts it."""
     return shutil.which("go") or shutil.which("/usr/local/go/bin/go")
 
 
 def _no_go(python: Python) -> str:
-    return "" if _go() else "no go on PATH nor in /usr/local/go/bin; https://go.dev/dl has it"
+    return "" if go_command() else "no go on PATH nor in /usr/local/go/bin; https://go.dev/dl has it"
 
 
 def _build_go(out: Path, python: Python) -> None:
-    command = [str(_go()), "build", "-C", str(PEERS_DIR / "go"), "-buildmode=c-shared", "-trimpath", "-o", str(out)]
+    command = [
+        str(go_command()),
+        "build",
+        "-C",
+        str(PEERS_DIR / "go"),
+        "-buildmode=c-shared",
+        "-trimpath",
+        "-o",
+        str(out),
+    ]
     run(["env", "GOTOOLCHAIN=local", "GOPROXY=off", "GOFLAGS=-mod=readonly", *command], BUILD_LIMIT_S)
     out.with_suffix(".h").unlink()  # for programs that link with it
 

@@ -14,7 +14,7 @@ sys.path.append(str(Path(__file__).resolve().parents[2]))
 
 from benchmarks.cpu import on_cores, pinned
 from benchmarks.measure import BenchError
-from benchmarks.model import Case, Limit, Measure, Row, Section, at_least, at_most, in_order
+from benchmarks.model import Case, Limit, Measure, Row, Section, at_least, at_most, in_order, overlap
 from benchmarks.neighbours import Used, shares, used
 from benchmarks.rounds import Plan, run_all
 from benchmarks.tools import Tools
@@ -67,6 +67,30 @@ def test_a_ratio_is_ours_in_multiples_of_the_other_one() -> None:
     assert measured.ratio("go") is None
 
 
+def test_what_ours_costs_beside_another_one_is_above_one_where_ours_is_behind() -> None:
+    values = {"ours": [50.0], "go": [100.0]}
+    assert Row("key", "title", "ns", values=values).cost("go") == 0.5
+    assert Row("key", "title", "/s", values=values).cost("go") == 2.0
+    assert Row("key", "title", "/s", values=values).cost("rust") is None
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "is_one"),
+    [
+        ([1.0, 2.0], [2.0, 3.0], True),
+        ([2.0, 3.0], [1.0, 9.0], True),
+        ([1.0, 2.0], [2.1, 3.0], False),
+        ([2.1, 3.0], [1.0, 2.0], False),
+        ([2.0], [1.0, 3.0], False),
+        ([], [1.0, 3.0], False),
+    ],
+)
+def test_two_whose_rounds_have_values_in_common_are_not_told_apart(
+    one: list[float], other: list[float], is_one: bool
+) -> None:
+    assert overlap(one, other) is is_one
+
+
 def test_the_known_contestants_stand_first() -> None:
     assert in_order(["asyncio", "go", "ours", "asyncio", "floor"]) == ["ours", "floor", "go", "asyncio"]
 
@@ -92,13 +116,13 @@ def broken(tools: Tools, calls: int) -> Sequence[float]:
     raise BenchError("no such entry")
 
 
-def test_the_contestants_take_turns_in_being_first() -> None:
+def test_the_contestants_take_turns_in_being_first_and_in_following_each_other() -> None:
     script = Script()
     names = ["ours", "floor", "go"]
     case = Case([row()], {name: script.of(name, 1.0) for name in names}, 1000)
     outcome = run_all([Section("section", [case])], TOOLS, Plan(rounds=3))
     assert outcome.rounds == 3
-    assert [name for name, _ in script.made] == ["ours", "floor", "go", "floor", "go", "ours", "go", "ours", "floor"]
+    assert [name for name, _ in script.made] == ["ours", "floor", "go", "floor", "ours", "go", "go", "ours", "floor"]
     assert case.rows[0].values == {name: [1.0] * 3 for name in names}
 
 
@@ -122,6 +146,19 @@ def test_a_contestant_without_such_a_figure_leaves_the_row_empty() -> None:
     case = Case([first, second], {"ours": Script().of("ours", 1.0, 2.0), "python": Script().of("python", 3.0, None)}, 1)
     run_all([Section("section", [case])], TOOLS, Plan(rounds=1))
     assert (first.values, second.values) == ({"ours": [1.0], "python": [3.0]}, {"ours": [2.0]})
+
+
+def test_a_figure_that_too_few_calls_tell_is_left_out() -> None:
+    rows = [Row(f"key.{name}", "title", "ns") for name in ("p50", "p99", "p99.9", "worst")]
+    script = Script()
+    contestants = {name: script.of(name, 1.0, 2.0, 3.0, 4.0) for name in ("ours", "cffi")}
+    case = Case(rows, contestants, 10_000, shares={"cffi": 0.1})
+    run_all([Section("section", [case])], TOOLS, Plan(rounds=1))
+    both = {"ours", "cffi"}
+    assert [set(row.values) for row in rows] == [both, both, {"ours"}, {"ours"}]
+    assert rows[0].calls == {"ours": 10_000, "cffi": 1000}
+    assert [row.above for row in rows] == [0.5, 0.01, 0.001, 0.0]
+    assert row().above is None
 
 
 def test_what_does_not_run_is_a_fault_and_the_others_go_on() -> None:

@@ -14,9 +14,11 @@ import pytest
 
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 
-from benchmarks.document import document
+from benchmarks.document import document, refusal
+from benchmarks.facts import HOSTS, told
 from benchmarks.model import Case, Point, Row, Section, at_most
 from benchmarks.page import page
+from benchmarks.peers.build import PEERS
 from benchmarks.report import as_json, sections_of
 from benchmarks.rounds import Fault, Outcome
 from benchmarks.svg import LABEL_WIDTH, Bar, Mark, bars, lines
@@ -24,7 +26,11 @@ from benchmarks.table import show, table
 
 SVG = "{http://www.w3.org/2000/svg}"
 FACTS: dict[str, Any] = {
+    "sources": "v1.0-3-gabcdef0",
+    "asked": {"only": "", "peers": list(PEERS), "hosts": list(HOSTS)},
     "python": "3.11.7",
+    "other_pythons": ["3.12.1"],
+    "libraries": {"tokio": "1.2.3"},
     "processor": "a processor",
     "cores": 2,
     "machine": "Linux",
@@ -82,14 +88,17 @@ def test_lines_go_up_with_their_values_and_leave_out_what_was_not_measured() -> 
 
 def report() -> dict[str, Any]:
     near = Row("near", "near <the> floor", "ns", (at_most(1.2, "floor"),), note="a note", obstacle="a wall")
-    near.values = {"ours": [140.0, 130.0, 150.0], "floor": [100.0], "ours 3.12": [150.0], "floor 3.12": [120.0]}
+    near.values = {"ours": [140.0, 130.0, 150.0], "floor": [100.0, 130.0], "go": [200.0, 210.0], "ours 3.12": [150.0]}
+    near.values |= {"floor 3.12": [120.0]}
+    near.calls = {"ours": 20_000}
     swept = [
         Row(f"body.{x}", f"echo of {x}", "ns", (), Point("by size", x), values={"ours": [value], "c": [value / 2]})
         for x, value in (("0 B", 100.0), ("1 MiB", 1e5))
     ]
     sections = [Section("calls", [Case([near], {}, 1)]), Section("bodies", [Case(swept, {}, 1)])]
     outcome = Outcome(rounds=3, took_s=600.0, faults=[Fault("near", "pyo3", "it fell <down>")])
-    made = as_json(sections, outcome, FACTS, {"go": "no go on PATH"})
+    outcome.faults.append(Fault("", "cffi", "no such header"))
+    made = as_json(sections, outcome, FACTS, {"rust": "no cargo on PATH"})
     read: dict[str, Any] = json.loads(json.dumps(made))
     return read
 
@@ -98,7 +107,8 @@ def test_what_was_written_can_be_read_again() -> None:
     written = report()
     near = sections_of(written)[0].rows[0]
     assert (near.medians["ours"], near.is_met, near.note, near.obstacle) == (140.0, False, "a note", "a wall")
-    assert "140 ns [130 … 150]" in table(sections_of(written)[0])
+    assert sections_of(written)[0].rows[0].calls == {"ours": 20_000}
+    assert "140 ns [130…150]" in table(sections_of(written)[0])
     with pytest.raises(ValueError, match="schema 0"):
         sections_of({**written, "schema": 0})
 
@@ -110,8 +120,10 @@ def test_the_page_is_whole_by_itself() -> None:
     assert len(tree.findall(".//table")) == 2
     assert [svg.get("aria-label") for svg in tree.iter(f"{SVG}svg")] == ["near <the> floor", "by size"]
     words = " ".join(tree.itertext())
-    for wanted in ("a fact & more", "≤ 1.2 x floor: MISSED", "go: no go on PATH", "it fell <down>", "a note", "1.40"):
-        assert wanted in words
+    wanted = "a fact & more", "≤ 1.2 x floor: MISSED", "rust: no cargo on PATH", "a note", "(≈ 1.22)", "20 k"
+    faults = "near: pyo3 does not run: it fell <down>", "cffi does not build: no such header"
+    for each in (*wanted, *faults, "near <the> floor: a wall", "Ahead of Go in 1 of 1 rows", "[130 ns … 150 ns]"):
+        assert each in words
     assert "prefers-color-scheme: dark" in words
     assert not re.search(r"<script|<link|src=|href=|url\(|@import", text)
 
@@ -121,11 +133,18 @@ def test_the_document_says_what_was_met_and_what_was_not() -> None:
     assert "0 of 1 targets are met in the run below, 1 are missed." in text
     for heading in ("## calls", "## bodies", "## The other Pythons", "## Targets missed", "## Left out"):
         assert heading in text.splitlines()
-    assert re.search(r"\| near +\| near <the> floor +\| 140 ns +\| ≤ 1.2 x floor, 120 ns +\|", text)
+    assert re.search(r"\| near +\| near <the> floor +\| 140 ns +\| ≤ 1.2 x floor, 138 ns +\|", text)
     assert "150 ns, floor 120 ns (1.25)" in text
     assert "- near <the> floor: a wall" in text.splitlines()
-    assert "- go: no go on PATH" in text
-    assert "about 10 minutes" in text
+    for line in ("- rust: no cargo on PATH", "- near: pyo3 does not run", "- cffi does not build"):
+        assert line in text.splitlines()
+    assert "Ahead of Go in 1 of 1 rows" in text
+    assert "Rust was not measured" in text
+    assert "## Where Go is ahead" not in text
+    assert "this run took 10 minutes" in text
+    assert "- sources: v1.0-3-gabcdef0" in text.splitlines()
+    assert "CPython 3.11.7, 3.12.1;" in text
+    assert "- tokio 1.2.3" in text.splitlines()
     assert "OTHER PROCESSES" not in text
 
 
@@ -141,3 +160,33 @@ def test_threads_that_are_seldom_on_two_cores_are_a_busy_machine() -> None:
     written = report()
     written["facts"]["hops_apart"] = 0.2
     assert "OTHER PROCESSES HELD THE CORES" in document(written)
+
+
+def test_the_document_names_the_rows_in_which_go_is_ahead() -> None:
+    written = report()
+    written["sections"][0]["rows"][0]["values"]["go"]["rounds"] = [70.0, 80.0]
+    text = document(written)
+    assert "behind in 1" in text
+    assert "## Where Go is ahead" in text.splitlines()
+    assert re.search(r"\| near +\| near <the> floor +\| 140 ns \[130…150\] +\| 75 ns \[70…80\] +\| 1.87 ", text)
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ({"asked": {"only": "c.", "peers": list(PEERS), "hosts": list(HOSTS)}}, "the rows whose key begins with c."),
+        (
+            {"asked": {"only": "", "peers": ["floor", "c", "rust", "go", "pyo3"], "hosts": ["c"]}},
+            "without the hosts rust",
+        ),
+        ({"asked": {"only": "", "peers": [], "hosts": list(HOSTS)}}, f"without the peers {', '.join(PEERS)}"),
+        ({"quick": True, "share": 0.2}, "a quick run"),
+        ({"share": 0.5}, "0.5 of the calls"),
+    ],
+)
+def test_a_run_in_part_is_refused_a_document(changed: dict[str, Any], why: str) -> None:
+    assert refusal(FACTS) == ""
+    facts = {**FACTS, "rounds": 7, "took_s": 1.0, **changed}
+    assert refusal(facts).endswith(why)
+    if "asked" in changed:
+        assert any(line.startswith("in part: ") for line in told(facts))

@@ -10,10 +10,22 @@ import pytest
 
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 
+from benchmarks.beside import Beside, behind, beside, verdict
 from benchmarks.model import Case, Limit, Point, Row, Section, Unit, at_least, at_most
 from benchmarks.report import SCHEMA, as_json
 from benchmarks.rounds import Fault, Outcome
-from benchmarks.table import count_targets, notes, pythons_table, show, show_limit, show_ratio, show_spread, table
+from benchmarks.table import (
+    count_targets,
+    notes,
+    obstacles,
+    pythons_table,
+    show,
+    show_calls,
+    show_limit,
+    show_ratio,
+    show_spread,
+    table,
+)
 
 
 @pytest.mark.parametrize(
@@ -37,8 +49,8 @@ def test_a_value_is_shown_in_the_step_that_suits_it(value: float, unit: Unit, te
 
 
 def test_spread_is_the_median_between_the_extremes() -> None:
-    assert show_spread([300.0, 100.0, 120.0], "ns") == "120 ns [100 … 300]"
-    assert show_spread([900.0, 26_700.0, 52_500.0], "ns") == "26.7 µs [0.90 … 52.5]"
+    assert show_spread([300.0, 100.0, 120.0], "ns") == "120 ns [100…300]"
+    assert show_spread([900.0, 26_700.0, 52_500.0], "ns") == "26.7 µs [0.90…52.5]"
     assert show_spread([300.0], "ns") == "300 ns"
     assert show_spread([], "ns") == "-"
 
@@ -69,7 +81,8 @@ def sections() -> list[Section]:
         "near", "near the floor", "ns", (at_most(1.5, "floor"), at_most(0.25, "go")), Point("plot", "a"), "a note"
     )
     near.values = {"go": [600.0], "ours": [140.0, 130.0, 150.0], "floor": [100.0, 90.0, 110.0]}
-    near.values |= {"ours 3.12": [150.0], "floor 3.12": [120.0]}
+    near.values |= {"ours 3.12": [150.0, 160.0], "floor 3.12": [120.0, 155.0]}
+    near.calls = {"ours": 20_000, "floor": 20_000, "go": 1000}
     fast = Row("fast", "fast", "/s", (at_least(2e6),), values={"ours": [1e6]})
     empty = Row("empty", "not measured at all", "ns", (at_most(1),))
     alone = Row("alone", "without the other one", "ns", (at_most(2, "c"),), values={"ours": [60.0]})
@@ -83,15 +96,15 @@ def cells(text: str) -> list[list[str]]:
 def test_a_table_says_for_each_row_what_came_and_what_of_the_target() -> None:
     text = table(sections()[0])
     lines = cells(text)
-    assert lines[0] == ["measured", "ours", "floor", "Go", "target"]
+    assert lines[0] == ["measured", "calls", "ours", "floor", "Go", "target"]
     assert set("".join(lines[1])) == {"-"}
-    spread, target = "140 ns [130 … 150]", "≤ 1.5 x floor: met, ≤ Go ÷ 4: met"
+    spread, target = "140 ns [130…150]", "≤ 1.5 x floor: met, ≤ Go ÷ 4: met"
     assert lines[2:] == [
-        ["near the floor", spread, "100 ns (1.40)", "600 ns (0.23)", target],
-        ["fast", "1.00 M/s", "", "", "≥ 2.00 M/s: MISSED"],
+        ["near the floor", "20 k", spread, "100 ns [90…110] (1.40)", "600 ns (0.23)", target],
+        ["fast", "", "1.00 M/s", "", "", "≥ 2.00 M/s: MISSED"],
     ]
     assert len({len(line) for line in text.splitlines()}) == 1
-    assert cells(table(sections()[1]))[2] == ["without the other one", "60 ns", "≤ 2 x C: not measured"]
+    assert cells(table(sections()[1]))[2] == ["without the other one", "", "60 ns", "≤ 2 x C: not measured"]
 
 
 def test_a_section_without_figures_has_no_table() -> None:
@@ -101,13 +114,19 @@ def test_a_section_without_figures_has_no_table() -> None:
 def test_other_pythons_stand_beside_their_own_floors() -> None:
     assert cells(pythons_table(sections()))[::2] == [
         ["row", "measured", "the main one", "3.12"],
-        ["near", "near the floor", "140 ns, floor 100 ns (1.40)", "150 ns, floor 120 ns (1.25)"],
+        [
+            "near",
+            "near the floor",
+            "140 ns [130…150], floor 100 ns [90…110] (1.40)",
+            "155 ns [150…160], floor 138 ns [120…155] (≈ 1.13)",
+        ],
     ]
     assert pythons_table(sections()[1:]) == ""
 
 
 def test_notes_and_counts() -> None:
-    assert notes(sections()) == "near the floor: a note"
+    fewer = "Go: 0.05 of the calls, and no figure for which these are too few"
+    assert notes(sections()) == ["near the floor: a note", fewer]
     assert count_targets(sections()) == {"met": 1, "missed": 1, "not measured": 1}
 
 
@@ -124,6 +143,7 @@ def test_json_holds_every_round_the_facts_and_the_faults() -> None:
     near, fast = first["rows"]
     assert near["values"]["ours"] == {"median": 140.0, "min": 130.0, "max": 150.0, "rounds": [140.0, 130.0, 150.0]}
     assert near["ratios"]["floor"] == 1.4
+    assert (near["calls"]["go"], near["overlaps"]) == (1000, ["ours 3.12", "floor 3.12"])
     assert near["point"] == {"plot": "plot", "x": "a"}
     assert near["limits"][1] == {
         "kind": "at most",
@@ -135,3 +155,63 @@ def test_json_holds_every_round_the_facts_and_the_faults() -> None:
     }
     assert (near["met"], near["better"], fast["better"], fast["met"]) == (True, "less", "more", False)
     assert (second["rows"][0]["met"], second["rows"][0]["limits"][0]["value"]) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("calls", "text"), [({}, ""), ({"ours": 1}, ""), ({"ours": 400}, "400"), ({"ours": 1_500_000, "go": 9}, "1.5 M")]
+)
+def test_the_calls_of_a_row_are_those_of_who_makes_most(calls: dict[str, int], text: str) -> None:
+    assert show_calls(calls) == text
+
+
+def test_what_is_in_the_way_of_a_target_is_said_with_what_the_floor_makes_of_it() -> None:
+    def missed(obstacle: str, floor: list[float]) -> list[str]:
+        row = Row("key", "far", "ns", (at_most(2, "rust"),), obstacle=obstacle)
+        row.values = {"ours": [300.0], "rust": [100.0], "floor": floor}
+        return obstacles([Section("section", [Case([row], {}, 1)])])
+
+    assert missed("a wall", []) == ["far: a wall"]
+    assert missed("a wall", [250.0]) == ["far: a wall; ≤ 2 x Rust: the floor, with 250 ns, misses it as well"]
+    assert missed("", [150.0]) == ["far: ≤ 2 x Rust: the floor, with 150 ns, keeps to it"]
+    assert missed("", []) == []
+    assert obstacles(sections()) == []
+
+
+# ---- ours beside another one ----
+
+
+def compared() -> Beside:
+    def at(key: str, ours: list[float], go: list[float], unit: Unit = "ns") -> Row:
+        return Row(key, f"the {key}", unit, values={"ours": ours, "go": go})
+
+    rows = [
+        at("ahead", [50.0, 60.0], [100.0, 110.0]),
+        at("rate", [200.0, 220.0], [100.0, 100.0], "/s"),
+        at("behind", [300.0, 320.0], [100.0, 100.0]),
+        at("behind_in_rate", [10.0, 10.0], [90.0, 110.0], "/s"),
+        at("open", [90.0, 120.0], [100.0, 110.0]),
+        Row("alone", "without Go", "ns", values={"ours": [1.0]}),
+    ]
+    return beside([Section("section", [Case(rows, {}, 1)])], "go")
+
+
+def test_each_row_is_ahead_behind_or_not_told_apart() -> None:
+    found = compared()
+    sides = [[row.key for row in rows] for rows in (found.ahead, found.behind, found.open)]
+    assert sides == [["ahead", "rate"], ["behind", "behind_in_rate"], ["open"]]
+    assert verdict(found) == (
+        "Ahead of Go in 2 of 5 rows, behind in 2, not told apart in 1: from 0.48 (the rate) to 10 (the behind_in_rate) "
+        "times what Go needs, 1.00 in the middle."
+    )
+
+
+def test_the_rows_behind_are_shown_the_worst_first() -> None:
+    assert cells(behind(compared()))[2:] == [
+        ["behind_in_rate", "the behind_in_rate", "10 /s [10…10]", "100 /s [90…110]", "10"],
+        ["behind", "the behind", "310 ns [300…320]", "100 ns [100…100]", "3.10"],
+    ]
+
+
+def test_who_was_not_measured_is_said_not_to_have_been() -> None:
+    nobody = beside([], "rust")
+    assert (verdict(nobody), behind(nobody)) == ("Rust was not measured beside ours.", "")
