@@ -15,7 +15,7 @@ help:
 	@echo 'make conformance  every case with every host and plugin, as a table (ARGS="--host NAME=COMMAND": another)'
 	@echo 'make check   lint, layout and types of all sources; C without a warning; links of the documents'
 	@echo 'make format  lay the sources out as make check wants them'
-	@echo 'make bench   figures, beside plugins in C, Rust and Go of the same run (QUICK=1: two minutes; DOC=FILE: its page)'
+	@echo 'make bench   figures, beside plugins in C, Rust and Go of the same run (QUICK=1: two minutes once built; DOC=FILE: its page)'
 	@echo 'make budget  instructions a call, counted by valgrind, beside their budget (UPDATE=1: write it, PROFILE=drain)'
 	@echo 'make asan    the integration tests with Address-, UndefinedBehavior- and LeakSanitizer, and the Rust hosts'"'"' tests'
 	@echo 'make tsan    the integration tests with ThreadSanitizer'
@@ -23,7 +23,7 @@ help:
 	@echo 'make soak    mixed load with faults and reloads, every call accounted for (MINUTES=10 SEED= PHASE= REPORT=)'
 	@echo 'make faults  the tests of faults with every site, and not a sample of them (ARGS="-k memory": some)'
 	@echo 'make overload  ten times what Python can serve: memory, refusals and latency stay as they are (MINUTES=10)'
-	@echo 'make mutants  break the core in some seventy places, and see that a test notices each (ONLY=text)'
+	@echo 'make mutants  break the core in many places, and see that a test notices each (ONLY=text)'
 	@echo 'make audit   what advisory databases know about our dependencies; needs the network'
 	@echo 'make fuzz    libFuzzer and Hypothesis over the plugins'"'"' functions, payloads and life cycle (MINUTES=10 ONLY=vtable KEEP=1)'
 	@echo 'make clean   remove all that these made'
@@ -58,7 +58,9 @@ format: setup
 	$(BIN)/ruff format $(PY_FILES)
 	$(BIN)/clang-format -i $(C_FILES)
 
+# benchmarks/document.py refuses a run in part; this says so before anything is measured.
 bench: setup host
+	@$(if $(QUICK),$(if $(DOC),$(error DOC is made of a whole run and QUICK=1 is none: leave one of them out)))
 	@mkdir -p build/bench
 	@$(BIN)/python benchmarks/run.py $(if $(QUICK),--quick) --json build/bench/bench.json \
 	  --html build/bench/bench.html $(ARGS)

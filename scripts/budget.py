@@ -14,7 +14,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import Mapping
@@ -22,8 +21,20 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from budget_table import GROUPS, HEAD, OURS_TOLERANCE, TOTAL_TOLERANCE, Budget, Build, Cost, compare, explain
-from callgrind import CountError, Thread, count
+from budget_table import (
+    GROUPS,
+    HEAD,
+    OURS_TOLERANCE,
+    TOTAL_TOLERANCE,
+    Budget,
+    Build,
+    Cost,
+    Line,
+    compare,
+    explain,
+    verdicts_of,
+)
+from callgrind import CountError, Thread, count, said_by
 from environment import ROOT, VERSIONS, find, make
 from test import build_host
 
@@ -122,7 +133,7 @@ def measure(host: Path, python: Path, folder: Path) -> dict[str, Thread]:
     for source in FOLDER.glob("*.py"):
         out = folder / f"{source.stem}.so"
         build: list[str | Path] = [python, "-P", "-m", "nylon_ring_py.cli", "build-plugin", source, "-o", out]
-        subprocess.run(build, check=True, stdout=subprocess.DEVNULL)
+        said_by(*build)
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         return {name: thread for found in pool.map(once, RUNS) for name, thread in found.items()}
 
@@ -141,10 +152,8 @@ def cost_of(name: str, thread: Thread) -> Cost:
 def build_of(python: Path, core: Path) -> Build:
     """Which builds the counts are of."""
     code = "import json, os, sys; print(json.dumps([sys.version, os.confstr('CS_GNU_LIBC_VERSION')]))"
-    said = subprocess.run([python, "-I", "-c", code], capture_output=True, text=True, check=True).stdout
-    comment = subprocess.run(["readelf", "-p", ".comment", core], capture_output=True, text=True, check=True).stdout
-    compiler = re.search(r"(GCC|clang).* (\d+\.\d+\.\d+)", comment)
-    version, libc = json.loads(said)
+    compiler = re.search(r"(GCC|clang).* (\d+\.\d+\.\d+)", said_by("readelf", "-p", ".comment", core))
+    version, libc = json.loads(said_by(python, "-I", "-c", code))
     name = f"{compiler[1]} {compiler[2]}" if compiler else "an unknown compiler"
     return Build(name, version.replace("\n", ""), libc)
 
@@ -160,10 +169,10 @@ def show_profile(name: str, thread: Thread) -> None:
         print(f"{instructions / units:9.1f} {entered:7.2f} calls  {function} [{Path(file).name}]")
 
 
-def judge(version: str, budget: Budget, update: bool, profile: str | None) -> set[str]:
-    """Count with one Python, print, and say on which sides of the budget it is."""
+def judge(version: str, base: str, budget: Budget, update: bool, profile: str | None) -> list[Line]:
+    """Count with one Python, print, and give what was counted beside the budget."""
     environment = ROOT / ".venvs" / version
-    make(environment, find(version) or sys.executable, strict=True)
+    make(environment, base, strict=True)
     python = environment / "bin/python"
     build = build_of(python, next(environment.glob("lib/python*/site-packages/nylon_ring_py/_core*.so")))
     threads = measure(ROOT / "build/c/nrhost", python, ROOT / f"build/budget-{version}")
@@ -179,7 +188,7 @@ def judge(version: str, budget: Budget, update: bool, profile: str | None) -> se
         show_profile(profile, threads[profile])
     if update:
         budget.builds[version], budget.costs[version] = build, costs
-    return {verdict for line in lines for verdict in line.verdicts}
+    return lines
 
 
 def main() -> int:
@@ -189,26 +198,30 @@ def main() -> int:
     parser.add_argument("--update", action="store_true", help="write the counts down as the budget")
     parser.add_argument("--profile", choices=WAYS, help="the dearest functions")
     arguments = parser.parse_args()
+    is_ci = os.environ.get("CI") == "true"
     if shutil.which("valgrind") is None:
         print("no valgrind, so no instruction is counted; Debian: apt-get install valgrind", file=sys.stderr)
-        return 1 if os.environ.get("CI") == "true" else 0
+        return 1 if is_ci else 0
     (ROOT / "build").mkdir(exist_ok=True)
     build_host("build/c", "")
     budget = Budget.read(BUDGET.read_text()) if BUDGET.exists() else Budget({}, {})
-    verdicts: set[str] = set()
+    lines: list[Line] = []
+    missing: set[str] = set()
     try:
         for version in arguments.versions:
-            if find(version) is None:
+            base = find(version)
+            if base is None:
                 print(f"Python {version} is not on this machine: left out", file=sys.stderr)
-                verdicts |= {"missing"} if os.environ.get("CI") == "true" else set()
+                missing |= {"missing"} if is_ci else set()
                 continue
-            verdicts |= judge(version, budget, arguments.update, arguments.profile)
+            lines += judge(version, base, budget, arguments.update, arguments.profile)
     except CountError as error:
         sys.exit(str(error))
     if arguments.update:
         BUDGET.write_text(budget.write())
         print(f"\nwritten: {BUDGET.relative_to(ROOT)}")
         return 0
+    verdicts = missing | verdicts_of(lines, is_ci)
     if "over" in verdicts:
         print(
             f"\nOVER: a way costs more than its budget by over {OURS_TOLERANCE:.0%} in stub and core, or by over "
@@ -216,6 +229,11 @@ def main() -> int:
         )
     if verdicts & {"below", "new"}:
         print("\nBELOW, NEW: a way has become cheaper, or has no budget yet: make budget UPDATE=1")
+    if "unheld" in verdicts:
+        print(
+            "\nNOTHING WAS COMPARED: the budget is of another compiler, or of no Python that is here. "
+            "With the compiler that CI has: make budget UPDATE=1"
+        )
     return 1 if verdicts else 0
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 OURS_TOLERANCE = 0.01
@@ -58,6 +58,11 @@ class Line:
     budget_total: int | None
     is_new: bool = False
     is_rough: bool = False
+
+    @property
+    def is_compared(self) -> bool:
+        """Whether anything of it is held to a budget."""
+        return self.budget_ours is not None or self.budget_total is not None
 
     @property
     def verdicts(self) -> set[str]:
@@ -117,6 +122,12 @@ def explain(build: Build, recorded: Build | None) -> str:
     if not build.same_libraries(recorded):
         return f"the budget's totals are of {recorded.python} with {recorded.libc}: only ours is compared"
     return ""
+
+
+def verdicts_of(lines: Sequence[Line], is_ci: bool) -> set[str]:
+    """On which sides of their budgets the ways are; "unheld" where CI would be content and nothing was compared."""
+    found = {verdict for line in lines for verdict in line.verdicts}
+    return found | ({"unheld"} if is_ci and not any(line.is_compared for line in lines) else set())
 
 
 # ---- the file ----

@@ -63,25 +63,48 @@ def parse(text: str) -> Thread:
     return thread
 
 
-def count(command: list[str], functions: list[str], zero_before: str) -> list[Thread]:
+def said_by(*command: str | Path) -> str:
+    """What a command prints.
+
+    Raises:
+        CountError: it does not run, or fails.
+    """
+    words = " ".join(map(str, command))
+    try:
+        done = subprocess.run(command, capture_output=True, text=True)
+    except OSError as error:
+        raise CountError(f"{words}: {error}") from error
+    if done.returncode != 0:
+        raise CountError(f"{words}\nended with {done.returncode}: {done.stderr.strip()}")
+    return done.stdout
+
+
+def count(command: list[str], functions: list[str], zero_before: str, limit_s: float = LIMIT_S) -> list[Thread]:
     """Run a command under callgrind.
 
     Args:
         command: a program and its arguments.
         functions: patterns of names. Only what happens inside them counts; they must not call each other.
         zero_before: the function at whose first instruction counting begins; what was spent before is forgotten.
+        limit_s: how long it may take.
 
     Returns:
         The threads that were in one of the functions.
 
     Raises:
-        CountError: the command failed, or a pattern fits no function that was run.
+        CountError: the command failed or took too long, or a pattern fits no function that was run.
     """
     with tempfile.TemporaryDirectory() as folder:
         toggles = [f"--toggle-collect={name}" for name in functions]
         out = f"--callgrind-out-file={folder}/out"
         tool = ["valgrind", "-q", "--tool=callgrind", *OPTIONS, f"--zero-before={zero_before}", *toggles, out]
-        done = subprocess.run([*tool, *command], capture_output=True, text=True, timeout=LIMIT_S)
+        try:
+            done = subprocess.run([*tool, *command], capture_output=True, text=True, timeout=limit_s)
+        except subprocess.TimeoutExpired as error:
+            said = (error.stderr or b"").decode(errors="replace").strip()
+            raise CountError(
+                f"{' '.join(command)}\nwas not through after {limit_s:g} s under valgrind: {said}"
+            ) from error
         if done.returncode != 0:
             raise CountError(f"{' '.join(command)}\nended with {done.returncode} under valgrind: {done.stderr.strip()}")
         threads = [parse(path.read_text()) for path in sorted(Path(folder).iterdir())]

@@ -11,8 +11,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT / "scripts"))
 
-from budget_table import Budget, Build, Cost, compare, explain  # noqa: E402 -- a script, not an installed module
-from callgrind import parse  # noqa: E402
+from budget_table import Budget, Build, Cost, compare, explain, verdicts_of  # noqa: E402 -- a script, not an installed module
+from callgrind import CountError, count, parse, said_by  # noqa: E402
 
 COUNTED = """\
 # callgrind format
@@ -101,6 +101,31 @@ def test_another_build_is_compared_as_far_as_it_can_be(
 def test_a_way_without_a_budget_wants_one() -> None:
     (line,) = compare({"new": COST}, HERE, HERE, {"way": COST})
     assert line.verdicts == {"new"}
+
+
+def test_ci_is_not_content_where_nothing_at_all_was_compared() -> None:
+    elsewhere = replace(HERE, compiler="GCC 13.1.0")
+    unheld = compare({"way": COST}, elsewhere, HERE, {"way": COST}) + compare({"way": COST}, HERE, None, {})
+    assert (verdicts_of(unheld, is_ci=True), verdicts_of(unheld, is_ci=False)) == ({"unheld"}, set())
+    assert verdicts_of([], is_ci=True) == {"unheld"}
+    held = compare({"way": COST}, HERE, HERE, {"way": COST})
+    assert verdicts_of(unheld + held, is_ci=True) == set()
+
+
+def test_a_command_that_fails_is_quoted() -> None:
+    with pytest.raises(CountError, match=r"(?s)-c .*ended with 3: no such plugin"):
+        said_by(sys.executable, "-c", "import sys; print('no such plugin', file=sys.stderr); sys.exit(3)")
+    with pytest.raises(CountError, match="/no/such/python"):
+        said_by("/no/such/python")
+
+
+def test_a_count_that_does_not_end_says_what_it_was_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    valgrind = tmp_path / "valgrind"  # takes the place of one that is slow
+    valgrind.write_text("#!/bin/sh\necho 'still warming up' >&2\nexec sleep 60\n")
+    valgrind.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    with pytest.raises(CountError, match=r"nrhost bench\nwas not through after 0.5 s under valgrind: still warming up"):
+        count(["nrhost", "bench"], ["handle"], "begin", limit_s=0.5)
 
 
 def test_the_file_is_read_as_it_was_written() -> None:
