@@ -57,6 +57,8 @@ class Wanted:
 def prepare(folder: Path, wanted: Wanted) -> Built:
     """Build all that is measured, in `folder`, which is kept from run to run.
 
+    NRHOST in the environment is another nrhost, NRRUST a folder of Rust hosts that are built already.
+
     Raises:
         BenchError: the host is missing, or ours does not build.
     """
@@ -79,6 +81,8 @@ def prepare(folder: Path, wanted: Wanted) -> Built:
 
 
 def _build_rust(built: Built) -> Path | None:
+    if os.environ.get("NRRUST"):
+        return Path(os.environ["NRRUST"])
     if shutil.which("cargo") is None:
         built.missing["Rust hosts"] = rust.NO_CARGO
         return None
@@ -154,9 +158,11 @@ def _add_pythons(built: Built, folder: Path, with_floor: bool) -> None:
             make = [sys.executable, str(ROOT / "scripts/environment.py"), str(environment), "--python", base]
             run(make, BUILD_LIMIT_S)
             run(build_command(python, HERE / "plugin.py", place / "plugin.so"))
+            run(build_command(python, HERE / "plugin_borrow.py", place / "borrow.so"))
         except BenchError as error:
             built.faults[contestant] = str(error)
             continue
         built.tools.plugins[contestant] = place / "plugin.so"
+        built.tools.plugins[f"{BORROW} {version}"] = place / "borrow.so"
         built.tools.pythons[version] = python
         _add_peers(built, place, python, ("floor",) if with_floor else (), f" {version}")

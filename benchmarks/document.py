@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,8 @@ from benchmarks.table import (
     show_limit,
     table,
 )
+
+WIDTH = 120
 
 # What stands in the columns, for who reads only this page.
 WHAT = {
@@ -73,13 +76,15 @@ the same one on another day, has other figures; the ratios are what lasts.
 - Every host calls in a closed loop: no call is begun before the last one of that thread has returned, nor made up for
   where it came late. Percentiles are of the calls that were made, not of those that would have been due meanwhile.
 - Of the C host, `handle_sync` and `handle_raw(sync=True)` in nanoseconds are medians of batches of 1,000 calls, and
-  percentiles are of calls that are timed one by one; the Rust hosts give the median of some twenty parts of a process's
-  calls. From `handle returns` the clock's own cost is taken off; round
-  trips and tails have it in them, for everybody alike.
+  percentiles are of calls that are timed one by one. From `handle returns` the clock's own cost is taken off; round
+  trips and tails have it in them, for everybody alike. Rust hosts give the median of some twenty parts of a process's
+  calls.
 - A percentile is left empty where fewer than {least} calls took longer, and the worst call where somebody makes fewer
   calls than the others.
 - Kept on one core, Go runs with GOMAXPROCS=1: its collector and its scheduler have no other core to go to, and take
   their time from the calls. Python's own threads are kept on it as well.
+- In our plugins Python changes threads every 50 µs, as in every plugin that is built with this package; the floor, PyO3
+  and cffi have CPython's 5 ms.
 - The hosts copy what they are sent, all of it, but for `call_response_bytes`, which takes long replies over.
 
 {contestants}
@@ -118,6 +123,10 @@ def _missed(sections: Sequence[Section]) -> str:
     return "\n\n".join(filter(None, [lay_out([head, *lines]), _list(obstacles(sections))])) if lines else ""
 
 
+def _wrap(words: str) -> str:
+    return textwrap.fill(words, WIDTH, break_long_words=False, break_on_hyphens=False)
+
+
 def _list(lines: Sequence[str]) -> str:
     return "\n".join(f"- {line}" for line in lines)
 
@@ -131,12 +140,12 @@ def document(report: Mapping[str, Any]) -> str:
     go, rust = beside(sections, "go"), beside(sections, "rust")
     made = [
         HEAD.format(
-            verdict="\n\n".join([targets, verdict(go), verdict(rust)]),
+            verdict="\n\n".join(map(_wrap, [targets, verdict(go), verdict(rust)])),
             took=f"{facts['took_s'] / 60:.0f} minutes",
             contestants=_contestants(report["contestants"]),
             least=LEAST_ABOVE,
             facts=_list(told(facts)),
-            legend=LEGEND,
+            legend=_wrap(LEGEND),
         ).rstrip()
     ]
     for section in sections:

@@ -24,7 +24,7 @@ from benchmarks.builds import Built, Wanted, prepare
 from benchmarks.cases.every import every_section
 from benchmarks.facts import HOSTS, Asked, facts_of, told
 from benchmarks.measure import ROOT, BenchError
-from benchmarks.model import Section
+from benchmarks.model import Case, Section
 from benchmarks.neighbours import shares, used
 from benchmarks.page import page
 from benchmarks.peers.build import PEERS
@@ -33,24 +33,29 @@ from benchmarks.rounds import Fault, Outcome, Plan, run_all
 from benchmarks.table import LEGEND, count_targets, notes, obstacles, pythons_table, table
 
 FOLDER = ROOT / "build/bench"
+RUST_KEYS = "rust_"  # of the rows of Rust hosts; all others are of the C host
 QUICK = Plan(rounds=3, share=0.2, quick=True, limit_s=95)
 FULL = Plan(rounds=7, limit_s=1500)
 
 
-def chosen(sections: list[Section], text: str, quick: bool) -> list[Section]:
-    """Those cases of which a row's key begins so, and which such a run has.
+def chosen(sections: list[Section], asked: Asked, quick: bool) -> list[Section]:
+    """The cases that were asked for, as far as such a run has them.
 
     Raises:
         BenchError: there is none.
     """
-    there = [Section(each.title, [case for case in each.cases if case.quick or not quick]) for each in sections]
-    found = [
-        Section(each.title, [case for case in each.cases if any(row.key.startswith(text) for row in case.rows)])
-        for each in there
-    ]
+
+    def keep(given: list[Section], wanted: Callable[[Case], bool]) -> list[Section]:
+        return [Section(section.title, list(filter(wanted, section.cases))) for section in given]
+
+    def has_host(case: Case) -> bool:
+        return case.rows[0].key.startswith(RUST_KEYS) or "c" in asked.hosts
+
+    there = keep(sections, lambda case: (case.quick or not quick) and has_host(case))
+    found = keep(there, lambda case: any(row.key.startswith(asked.only) for row in case.rows))
     if not any(section.cases for section in found):
         begins = dict.fromkeys(".".join(row.key.split(".")[:2]) for section in there for row in section.rows)
-        raise BenchError(f"no row's key begins with {text}; there are: {', '.join(begins)}")
+        raise BenchError(f"no row's key begins with {asked.only!r}; there are: {', '.join(begins) or 'none'}")
     return found
 
 
@@ -118,7 +123,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         asked = Asked(options.only, options.peers, options.hosts)
         built = prepare(options.folder, Wanted(asked.peers, "rust" in asked.hosts, not plan.quick))
-        sections = chosen(every_section(built.tools), asked.only, plan.quick)
+        sections = chosen(every_section(built.tools), asked, plan.quick)
         before = used()
         outcome = run_all(sections, built.tools, plan)
         outcome.faults += [Fault("", name, said) for name, said in built.faults.items()]

@@ -55,7 +55,7 @@ def tail(tools: Tools) -> Section:
         )
         for key, name in keys.items()
     ]
-    contestants = who(tools, "v1", "sync", figures("sync", "latency", *keys, threads=2))
+    contestants = who(tools, "v1", "sync", figures("sync", "latency", *keys, threads=2), pythons=True)
     return Section(
         "C host, ABI v1: the tail of a million calls from two threads, each timed by itself",
         [Case(rows, contestants, 1_000_000, 2, whole=True, shares=SHARES)],

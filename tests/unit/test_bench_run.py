@@ -12,6 +12,7 @@ sys.path.append(str(Path(__file__).resolve().parents[2]))
 
 from benchmarks import run
 from benchmarks.builds import Built
+from benchmarks.facts import Asked
 from benchmarks.measure import BenchError
 from benchmarks.model import Case, Row, Section
 from benchmarks.tools import Tools
@@ -30,15 +31,23 @@ def keys(found: list[Section]) -> list[str]:
 
 
 def test_rows_are_taken_by_how_their_keys_begin() -> None:
-    assert keys(run.chosen(sections(), "c.trip", quick=False)) == ["c.trip.p50", "c.trip.p99"]
-    assert keys(run.chosen(sections(), "", quick=False)) == ["c.sync", "c.trip.p50", "c.trip.p99", "codec.json"]
-    assert keys(run.chosen(sections(), "c", quick=True)) == ["c.sync", "c.trip.p50", "c.trip.p99"]
+    assert keys(run.chosen(sections(), Asked("c.trip"), quick=False)) == ["c.trip.p50", "c.trip.p99"]
+    assert keys(run.chosen(sections(), Asked(), quick=False)) == ["c.sync", "c.trip.p50", "c.trip.p99", "codec.json"]
+    assert keys(run.chosen(sections(), Asked("c"), quick=True)) == ["c.sync", "c.trip.p50", "c.trip.p99"]
+
+
+def test_rows_are_those_of_the_hosts_that_are_wanted() -> None:
+    both = [*sections(), section("Rust", "rust_v1.raw")]
+    assert keys(run.chosen(both, Asked(hosts=("rust",)), quick=False)) == ["rust_v1.raw"]
+    assert "c.sync" in keys(run.chosen(both, Asked(hosts=("c", "rust")), quick=False))
+    with pytest.raises(BenchError, match="there are: none"):
+        run.chosen(sections(), Asked(hosts=("rust",)), quick=False)
 
 
 @pytest.mark.parametrize(("text", "quick"), [("nosuchrow", False), ("codec", True)])
 def test_a_text_that_no_key_begins_with_is_an_error_that_names_what_there_is(text: str, quick: bool) -> None:
-    with pytest.raises(BenchError, match=f"begins with {text}; there are: c.sync, c.trip"):
-        run.chosen(sections(), text, quick)
+    with pytest.raises(BenchError, match=f"begins with '{text}'; there are: c.sync, c.trip"):
+        run.chosen(sections(), Asked(text), quick)
 
 
 def test_names_may_be_none_of_them_and_unknown_ones_are_refused() -> None:
