@@ -4,7 +4,7 @@ from asyncio import AbstractEventLoop
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Any, Final, Self, SupportsIndex, TypeVar, final, overload
 
-from nylon_ring_py.request import Args, Headers
+from nylon_ring_py.request import Args
 from nylon_ring_py.response import Payload, Response
 from nylon_ring_py.state import State
 
@@ -81,6 +81,46 @@ class Body:
     def __hash__(self) -> int: ...
     def __getattr__(self, name: str, /) -> Any:
         """What bytes have under that name."""
+
+@final
+class Headers:
+    """The headers of a request: a read-only multi-mapping that keeps order and repeats, and takes names in any case.
+
+    Text is decoded as UTF-8 with surrogateescape when it is read, so that a latin-1 value does no harm; `raw` has
+    the bytes. ``len()`` counts pairs, iterating gives each name once. Equal are equal pairs in equal order; the case of
+    a name does not count.
+
+    Args:
+        pairs: names and values in order; str is encoded as it would be decoded.
+
+    Raises:
+        TypeError: a name or a value is neither str nor bytes.
+        ValueError: an item is no pair.
+    """
+
+    def __new__(cls, pairs: Iterable[tuple[str | bytes, str | bytes]] = ()) -> Self: ...
+    @property
+    def raw(self) -> list[tuple[bytes, bytes]]:
+        """The pairs as the host passed them."""
+    def __getitem__(self, name: str, /) -> str:
+        """The first value of a header; KeyError where there is none."""
+    @overload
+    def get(self, name: str) -> str | None:
+        """The first value of a header, or `default` where there is none."""
+    @overload
+    def get(self, name: str, default: _T) -> str | _T: ...
+    def get_all(self, name: str, /) -> list[str]:
+        """Every value of a header in order; an empty list where there is none."""
+    def keys(self) -> list[str]:
+        """Each name once, in the order and the spelling of its first appearance."""
+    def values(self) -> list[str]:
+        """The value of every pair, in order."""
+    def items(self) -> list[tuple[str, str]]:
+        """Every pair in order, repeats included."""
+    def __contains__(self, name: object, /) -> bool: ...
+    def __iter__(self) -> Iterator[str]: ...
+    def __len__(self) -> int: ...
+    def __eq__(self, other: object, /) -> bool: ...
 
 @final
 class Request:

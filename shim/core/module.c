@@ -9,6 +9,7 @@
 #include "entries.h"
 #include "fake_host.h"
 #include "forked.h"
+#include "headers.h"
 #include "instance.h"
 #include "instance_object.h"
 #include "loop.h"
@@ -200,7 +201,7 @@ static PyMethodDef functions[] = {
 static int add_types(PyObject *module) {
     PyTypeObject *types[] = {&nrpy_request_type,   &nrpy_callback_type,    &nrpy_instance_type, &nrpy_call_type,
                              &nrpy_stream_type,    &nrpy_stream_wait_type, &nrpy_waiter_type,   &nrpy_runner_type,
-                             &nrpy_loop_feed_type, &nrpy_fake_host_type,   &nrpy_body_type};
+                             &nrpy_loop_feed_type, &nrpy_fake_host_type,   &nrpy_body_type,     &nrpy_headers_type};
     if (nrpy_request_types_ready() != 0) {
         return -1;
     }

@@ -1,6 +1,7 @@
 #include "request.h"
 
 #include "body.h"
+#include "headers.h"
 #include "instance.h"
 #include "module.h"
 
@@ -25,7 +26,7 @@ typedef struct {
     bool lost;      /* there was no memory to copy what the author kept */
     bool travelled; /* a copy, of a pickle most often: there is no host to keep its state */
     /* Python objects made so far; owned or NULL. */
-    PyObject *method, *path, *query, *body, *headers_raw, *headers, *args, *state;
+    PyObject *method, *path, *query, *body, *headers, *args, *state;
 } request;
 
 /* Requests come and go one at a time: a few are kept. Guarded by the GIL. */
@@ -47,7 +48,7 @@ static request *new_request(PyTypeObject *type) {
     request *self = PyObject_New(request, type);
     if (self != NULL) {
         self->instance = self->entry = self->method = self->path = self->query = self->body = NULL;
-        self->headers_raw = self->headers = self->args = self->state = NULL;
+        self->headers = self->args = self->state = NULL;
         self->block = NULL;
         self->lender = NULL;
         self->lost = self->travelled = false;
@@ -136,16 +137,14 @@ void nrpy_request_return(PyObject *object) {
 }
 
 static bool has_fields_but_body(const request *self) {
-    return ((uintptr_t)self->method | (uintptr_t)self->path | (uintptr_t)self->query | (uintptr_t)self->headers_raw |
-            (uintptr_t)self->headers | (uintptr_t)self->args | (uintptr_t)self->state | (uintptr_t)self->entry |
-            (uintptr_t)self->instance) != 0;
+    return ((uintptr_t)self->method | (uintptr_t)self->path | (uintptr_t)self->query | (uintptr_t)self->headers |
+            (uintptr_t)self->args | (uintptr_t)self->state | (uintptr_t)self->entry | (uintptr_t)self->instance) != 0;
 }
 
 static void drop_fields(request *self) {
     Py_CLEAR(self->method);
     Py_CLEAR(self->path);
     Py_CLEAR(self->query);
-    Py_CLEAR(self->headers_raw);
     Py_CLEAR(self->headers);
     Py_CLEAR(self->args);
     Py_CLEAR(self->state);
@@ -237,40 +236,23 @@ static PyObject *get_bytes(PyObject *object, void *closure) {
     return body;
 }
 
-static PyObject *header_pair(const NrHeader *header) {
-    PyObject *key = PyBytes_FromStringAndSize((const char *)header->key.ptr, (Py_ssize_t)header->key.len);
-    PyObject *value = PyBytes_FromStringAndSize((const char *)header->value.ptr, (Py_ssize_t)header->value.len);
-    PyObject *pair = key != NULL && value != NULL ? PyTuple_Pack(2, key, value) : NULL;
-    Py_XDECREF(key);
-    Py_XDECREF(value);
-    return pair;
-}
-
-static PyObject *get_headers_raw(PyObject *object, void *closure) {
+static PyObject *get_headers(PyObject *object, void *closure) {
     (void)closure;
     request *self = (request *)object;
-    if (self->headers_raw == NULL) {
+    if (self->headers == NULL) {
         if (check_kept(self) != 0) {
             return NULL;
         }
-        Py_ssize_t count = (Py_ssize_t)self->view->meta->headers_len;
-        PyObject *list = PyList_New(count);
-        for (Py_ssize_t i = 0; list != NULL && i < count; i++) {
-            PyObject *pair = header_pair(&self->view->meta->headers[i]);
-            if (pair == NULL) {
-                Py_CLEAR(list);
-            } else {
-                PyList_SET_ITEM(list, i, pair);
-            }
-        }
-        /* A thread switch inside an allocation may have let another reader come first: its list stands. */
-        if (self->headers_raw == NULL) {
-            self->headers_raw = list;
-        } else {
-            Py_XDECREF(list);
-        }
+        self->headers = nrpy_headers_over(self->view->meta->headers, self->view->meta->headers_len);
     }
-    return Py_XNewRef(self->headers_raw);
+    return Py_XNewRef(self->headers);
+}
+
+static PyObject *get_headers_raw(PyObject *object, void *closure) {
+    PyObject *headers = get_headers(object, closure);
+    PyObject *raw = headers != NULL ? nrpy_headers_raw(headers) : NULL;
+    Py_XDECREF(headers);
+    return raw;
 }
 
 /* A field that nylon_ring_py.request builds from another one. */
@@ -288,10 +270,6 @@ static PyObject *derived_field(PyObject **field, const char *helper, PyObject *s
     }
     Py_DECREF(source);
     return Py_XNewRef(*field);
-}
-
-static PyObject *get_headers(PyObject *object, void *closure) {
-    return derived_field(&((request *)object)->headers, "build_headers", get_headers_raw(object, closure));
 }
 
 static PyObject *get_args(PyObject *object, void *closure) {
@@ -381,14 +359,6 @@ static PyObject *request_repr(PyObject *object) {
 
 /* ---- made by an author, for a test ---- */
 
-/* The pairs as bytes, in a new list. New reference or NULL. */
-static PyObject *raw_headers(PyObject *pairs) {
-    PyObject *headers = nrpy_call_helper("Headers", pairs);
-    PyObject *raw = headers != NULL ? PyObject_GetAttrString(headers, "raw") : NULL;
-    Py_XDECREF(headers);
-    return raw;
-}
-
 static PyObject *request_new(PyTypeObject *type, PyObject *args, PyObject *kwargs) {
     static char *names[] = {"method", "path", "query", "headers", "body", "entry", "sid", "has_metadata", NULL};
     PyObject *method = NULL, *path = NULL, *query = NULL, *headers = NULL, *entry = NULL, *body = NULL;
@@ -399,13 +369,13 @@ static PyObject *request_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
                                      &entry, &sid, &has_metadata)) {
         return NULL;
     }
-    PyObject *raw = headers != NULL ? raw_headers(headers) : PyList_New(0);
-    if (raw == NULL) {
+    PyObject *copied = headers != NULL ? nrpy_headers_from(headers) : nrpy_headers_over(NULL, 0);
+    if (copied == NULL) {
         return NULL;
     }
     request *self = new_request(&nrpy_request_type);
     if (self == NULL) {
-        Py_DECREF(raw);
+        Py_DECREF(copied);
         return NULL;
     }
     self->view = has_metadata != 0 ? &nothing_with_metadata : &nothing;
@@ -415,7 +385,7 @@ static PyObject *request_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
     self->path = path != NULL ? Py_NewRef(path) : PyUnicode_FromString("");
     self->query = query != NULL ? Py_NewRef(query) : PyUnicode_FromString("");
     self->body = body != NULL ? Py_NewRef(body) : PyBytes_FromStringAndSize("", 0);
-    self->headers_raw = raw;
+    self->headers = copied;
     if (self->entry == NULL || self->method == NULL || self->path == NULL || self->query == NULL ||
         self->body == NULL) {
         Py_DECREF(self);

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import json
+import pickle
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,7 +15,7 @@ import pytest
 import nylon_ring_py
 from nylon_ring_py import HandlerError, Request, Status, _json, request
 from nylon_ring_py.errors import MissingDependencyError
-from nylon_ring_py.request import Headers, build_headers, decode_msgpack, parse_args
+from nylon_ring_py.request import Headers, decode_msgpack, parse_args
 from nylon_ring_py.state import State
 
 RAW = [(b"Accept", b"text/html"), (b"X-Tag", b"one"), (b"accept", b"*/*"), (b"X-Name", b"Ren\xe9")]
@@ -34,7 +36,7 @@ def json_without(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_a_header_is_found_in_any_case_and_the_first_one_wins() -> None:
-    headers = build_headers(RAW)
+    headers = Headers(RAW)
     assert headers["ACCEPT"] == headers["accept"] == "text/html"
     assert headers.get("x-tag") == "one"
     assert headers.get_all("Accept") == ["text/html", "*/*"]
@@ -42,7 +44,7 @@ def test_a_header_is_found_in_any_case_and_the_first_one_wins() -> None:
 
 
 def test_a_missing_header() -> None:
-    headers = build_headers(RAW)
+    headers = Headers(RAW)
     assert headers.get("Host") is None
     assert headers.get("Host", "none") == "none"
     assert headers.get_all("Host") == []
@@ -53,7 +55,7 @@ def test_a_missing_header() -> None:
 
 
 def test_order_and_repeats_are_kept() -> None:
-    headers = build_headers(RAW)
+    headers = Headers(RAW)
     assert headers.items() == [("Accept", "text/html"), ("X-Tag", "one"), ("accept", "*/*"), ("X-Name", "Ren\udce9")]
     assert headers.values() == ["text/html", "one", "*/*", "Ren\udce9"]
     assert headers.keys() == list(headers) == ["Accept", "X-Tag", "X-Name"]
@@ -62,7 +64,7 @@ def test_order_and_repeats_are_kept() -> None:
 
 
 def test_a_latin_1_value_can_be_read_and_got_back() -> None:
-    headers = build_headers(RAW)
+    headers = Headers(RAW)
     assert headers.raw == RAW
     assert headers["X-Name"].encode("utf-8", "surrogateescape") == b"Ren\xe9"
     assert Headers(headers.items()) == headers
@@ -78,6 +80,79 @@ def test_equality_does_not_see_the_case_of_names() -> None:
     assert Headers([("A", "1"), ("B", "2")]) != Headers([("B", "2"), ("A", "1")])
     assert Headers() != {}
     assert repr(Headers([("A", "1")])) == "Headers([('A', '1')])"
+
+
+@pytest.mark.parametrize("count", [32, 33, 1000])  # few are looked through, many are found by a dict
+def test_many_headers_are_found_as_few_are(count: int) -> None:
+    pairs = [(f"Name-{i // 2}" if i % 2 else f"name-{i // 2}", f"{i}") for i in range(count)]
+    headers = Headers(pairs)
+    assert headers.keys() == list(headers) == [f"name-{i}" for i in range((count + 1) // 2)]
+    for i in range(0, count, 2):
+        assert headers[f"NAME-{i // 2}"] == f"{i}"
+        assert headers.get_all(f"nAme-{i // 2}") == [f"{n}" for n in (i, i + 1) if n < count]
+    assert headers.get("name") is None
+    assert f"name-{count}" not in headers
+
+
+def test_the_case_of_letters_alone_does_not_count() -> None:
+    headers = Headers([("@[x", "at"), ("`{x", "grave"), ("É", "acute")])
+    assert (headers["@[X"], headers["`{X"], headers["É"]) == ("at", "grave", "acute")
+    assert "é" not in headers
+
+
+def test_get_by_keyword() -> None:
+    headers = Headers([("a", "1")])
+    assert headers.get(name="A") == headers.get("A", default="2") == "1"
+    assert headers.get("b", default="2") == headers.get(default="2", name="b") == "2"
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "said"),
+    [
+        ((), {}, "takes the name"),
+        ((), {"default": 1}, "takes the name"),
+        (("a", 1, 2), {}, "not 3 arguments"),
+        (("a",), {"name": "a"}, "'name' twice"),
+        (("a", 1), {"default": 1}, "'default' twice"),
+        (("a",), {"fallback": 1}, "no argument 'fallback'"),
+        ((5,), {}, "is a str, not int"),
+        ((b"a",), {}, "is a str, not bytes"),
+    ],
+)
+def test_get_refuses_what_it_does_not_know(args: tuple[Any, ...], kwargs: dict[str, Any], said: str) -> None:
+    with pytest.raises(TypeError, match=said):
+        Headers([("a", "1")]).get(*args, **kwargs)
+
+
+@pytest.mark.parametrize("pairs", [5, [5], [("a", 1)], [(1, "a")], {"a": 5}.items()])
+def test_what_is_no_header_is_refused(pairs: Any) -> None:
+    with pytest.raises(TypeError, match=r"pair|iterable"):
+        Headers(pairs)
+
+
+@pytest.mark.parametrize("pair", [(), ("a",), ("a", "b", "c"), "abc"])
+def test_what_is_no_pair_is_refused(pair: Any) -> None:
+    with pytest.raises(ValueError, match="a header is a pair"):
+        Headers([("a", "b"), pair])
+
+
+@pytest.mark.parametrize("again", [copy.copy, copy.deepcopy, lambda headers: pickle.loads(pickle.dumps(headers))])
+def test_headers_can_be_copied(again: Any) -> None:
+    headers = Headers(RAW)
+    copied = again(headers)
+    assert copied == headers
+    assert copied.raw == RAW
+    assert copied["accept"] == "text/html"
+
+
+def test_headers_cannot_be_written_or_hashed() -> None:
+    headers = Headers(RAW)
+    with pytest.raises(TypeError):
+        headers["a"] = "b"  # type: ignore[index]
+    with pytest.raises(AttributeError):
+        headers.raw = []  # type: ignore[misc]
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(headers)
 
 
 @pytest.mark.parametrize(
