@@ -27,17 +27,16 @@ DUPLEX: Final = 64
 BORROW: Final = 128
 """The payload is a `Body` over the host's memory."""
 
-def call_on_main_thread(function: Callable[[], _T], /) -> _T:
+def call_on_main_thread(function: Callable[[], _T], /) -> _T | None:
     """Call a function on Python's main thread, where that is the runtime's, and wait for it.
 
-    It runs on the caller's thread where Python is the host's own, in a child of fork, and where the main thread does
-    not come within a second.
+    It runs on the caller's thread where Python is the host's own, and in a child of fork.
 
     Args:
         function: what to call.
 
     Returns:
-        What it returned.
+        What it returned; None where the main thread does not come within a second: then it runs later.
 
     Raises:
         BaseException: what it raised.
@@ -56,8 +55,11 @@ def fork_exec(*args: object) -> int:
 def handler_left() -> None:
     """End this process if it is a child of fork that was made in the handler which has just been left."""
 
+def runs_python() -> bool:
+    """Whether the core has started this Python; False in a host that is itself Python."""
+
 def take_response_type(type: type[Response], /) -> None:
-    """Take what of it is returned or sent for data with a status."""
+    """Take what of it is returned or sent for data with a status. The first one stays."""
 
 @final
 class Body:

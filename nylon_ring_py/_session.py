@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 
-from nylon_ring_py._core import ASYNC, CALLBACK, DUPLEX
+from nylon_ring_py._core import ASYNC, CALLBACK, DUPLEX, runs_python
 from nylon_ring_py._limits import core_limits
 from nylon_ring_py.entry import executor_of
 from nylon_ring_py.errors import PluginLookupError, describe_exception
@@ -68,6 +68,8 @@ def start(instance: Instance, archive: bytes, boot: Mapping[str, str], origin: s
     """
     from nylon_ring_py._importer import PluginImporter
 
+    if not runs_python():
+        import threading  # noqa: F401  # before 3.13 whoever imports it first is the program's main thread: no worker
     module_name, object_name = _boot_value(boot, "module", origin), _boot_value(boot, "object", origin)
     name = boot.get("name") or module_name
     importer = PluginImporter(archive=archive, name=name, module=module_name, origin=origin)

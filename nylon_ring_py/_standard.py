@@ -1,7 +1,7 @@
 """The modules of the standard library that must be told of the host, as they are imported.
 
-What `threading` takes for its main thread is the thread that imports it first, and it must outlive all others; what
-`subprocess` starts would inherit the signals that our threads block.
+What `threading` takes for its main thread is, before 3.13, the thread that imports it first, and it must outlive all
+others; what `subprocess` starts would inherit the signals that our threads block.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ def find_standard(name: str, asked: object) -> ModuleSpec | None:
         asked: the finder on `sys.meta_path` that wants to know, which is not asked again.
     """
     for finder in sys.meta_path:
-        spec = finder.find_spec(name, None) if finder is not asked else None
+        find = None if finder is asked else getattr(finder, "find_spec", None)
+        spec: ModuleSpec | None = None if find is None else find(name, None, None)
         if spec is not None:
             if spec.loader is not None:
                 spec.loader = _Loader(spec.loader, EXECUTED_BY[name])  # type: ignore[assignment]
@@ -48,6 +49,8 @@ class _Loader:
         self._execute = execute
 
     def __getattr__(self, name: str) -> Any:
+        if name == "_loader":  # of a copy that is being made
+            raise AttributeError(name)
         return getattr(self._loader, name)
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
@@ -63,7 +66,15 @@ class _Loader:
 
 
 def _execute_threading(loader: Loader, module: ModuleType) -> None:
-    call_on_main_thread(lambda: loader.exec_module(module))
+    """It is executed here, where it may wait for other imports, and then told which thread is the main one."""
+    loader.exec_module(module)
+    names = vars(module)
+
+    def become_main() -> None:
+        names["_active"].pop(names["_main_thread"].ident, None)
+        names["_main_thread"] = names["_MainThread"]()
+
+    call_on_main_thread(become_main)
 
 
 def _execute_subprocess(loader: Loader, module: ModuleType) -> None:

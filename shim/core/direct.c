@@ -66,6 +66,7 @@ static COLD NrStatus run_with_exchange(nrpy_thread *thread, nrpy_instance *insta
     }
     if (!nrpy_is_open(instance)) {
         status = nrpy_exchange_abandon(exchange) ? nrpy_refusal(instance) : NR_OK;
+        nrpy_detach(&attachment);
     } else {
         nrpy_host_frame frame = {.outer = thread->frames, .instance = instance, .sid = sid, .has_call = true};
         thread->frames = &frame;
@@ -79,9 +80,9 @@ static COLD NrStatus run_with_exchange(nrpy_thread *thread, nrpy_instance *insta
         (void)nrpy_at_work_for(thread, outer);
         nrpy_handler_ended(exchange);
         atomic_fetch_sub(&instance->host_calls, 1);
+        nrpy_detach(&attachment); /* finalizers run */
         thread->frames = frame.outer;
     }
-    nrpy_detach(&attachment);
     nrpy_exchange_release(exchange);
     return status;
 }
@@ -219,7 +220,6 @@ NrStatus nrpy_run_directly(nrpy_instance *instance, const nrpy_entry *entry, uin
         }
     }
     nrpy_running_count(entry, reply.status, began_ns, weight);
-    thread->frames = frame.outer;
     nrpy_close_attachment(&attachment);
     bool is_claimed = nrpy_running_claim(thread, NRPY_SENDING);
     PyThreadState *state = PyEval_SaveThread();
@@ -230,5 +230,6 @@ NrStatus nrpy_run_directly(nrpy_instance *instance, const nrpy_entry *entry, uin
     } else {
         drop_reply(thread, &reply);
     }
+    thread->frames = frame.outer; /* last: finalizers have run until here, and the host waits for this call alone */
     return NR_OK;
 }

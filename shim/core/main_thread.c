@@ -8,38 +8,43 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 
-/* The main thread may itself be waiting for this one, in a finalizer that imports what is being imported here. */
+/* The main thread may be waiting for this one, in a finalizer that imports what is being imported here; and it is the
+ * monitor, which others wait for. So neither waits for the other longer than this, whoever has come how far. */
 #define PATIENCE_S 1.0
 
-enum { ASKED, TAKEN, LEFT };
+enum { ASKED, DONE, LEFT };
 
 typedef struct order {
     nrpy_errand errand;  /* first: what the monitor hands back */
-    PyObject *function;  /* borrowed from who waits */
-    PyObject *result;    /* the waiter's, once done is posted */
+    PyObject *function;  /* owned */
+    PyObject *result;    /* owned; the waiter's once the stage is DONE */
     PyObject *exception; /* likewise */
     sem_t done;
     _Atomic int stage;
 } order;
 
-static void end(order *done) {
-    sem_destroy(&done->done);
-    free(done);
+/* Needs the GIL. */
+static void end(order *asked) {
+    Py_XDECREF(asked->function);
+    Py_XDECREF(asked->result);
+    Py_XDECREF(asked->exception);
+    sem_destroy(&asked->done);
+    free(asked);
 }
 
 /* On the main thread, which holds no GIL. */
 static void carry_out(nrpy_errand *errand) {
     order *asked = (order *)errand;
-    int stage = ASKED;
-    if (!atomic_compare_exchange_strong(&asked->stage, &stage, TAKEN)) {
-        end(asked);
-        return;
-    }
     PyGILState_STATE before = PyGILState_Ensure();
     asked->result = PyObject_CallNoArgs(asked->function);
     asked->exception = asked->result == NULL ? nrpy_take_exception() : NULL;
+    int stage = ASKED;
+    if (atomic_compare_exchange_strong(&asked->stage, &stage, DONE)) {
+        sem_post(&asked->done); /* the waiter needs the GIL before it can end the order */
+    } else {
+        end(asked);
+    }
     PyGILState_Release(before);
-    sem_post(&asked->done);
 }
 
 /* Without the GIL. Returns whether the order was carried out; if not, the main thread ends it. */
@@ -48,12 +53,18 @@ static bool wait_for(order *asked) {
         return true;
     }
     int stage = ASKED;
-    if (atomic_compare_exchange_strong(&asked->stage, &stage, LEFT)) {
-        return false;
+    return !atomic_compare_exchange_strong(&asked->stage, &stage, LEFT);
+}
+
+/* Ends the order. */
+static PyObject *take_result(order *asked) {
+    PyObject *result = asked->result;
+    asked->result = NULL;
+    if (result == NULL) {
+        PyErr_SetObject((PyObject *)Py_TYPE(asked->exception), asked->exception);
     }
-    while (sem_wait(&asked->done) != 0) {
-    }
-    return true;
+    end(asked);
+    return result;
 }
 
 PyObject *nrpy_call_on_main_thread(PyObject *module, PyObject *function) {
@@ -66,7 +77,7 @@ PyObject *nrpy_call_on_main_thread(PyObject *module, PyObject *function) {
         return PyErr_NoMemory();
     }
     asked->errand.run = carry_out;
-    asked->function = function;
+    asked->function = Py_NewRef(function);
     atomic_init(&asked->stage, ASKED);
     sem_init(&asked->done, 0, 0);
     PyThreadState *state = PyEval_SaveThread();
@@ -74,13 +85,7 @@ PyObject *nrpy_call_on_main_thread(PyObject *module, PyObject *function) {
     bool done = wait_for(asked);
     PyEval_RestoreThread(state);
     if (!done) {
-        return PyObject_CallNoArgs(function);
+        Py_RETURN_NONE;
     }
-    PyObject *result = asked->result;
-    if (result == NULL) {
-        PyErr_SetObject((PyObject *)Py_TYPE(asked->exception), asked->exception);
-        Py_DECREF(asked->exception);
-    }
-    end(asked);
-    return result;
+    return take_result(asked);
 }

@@ -17,6 +17,7 @@
 #include "reply.h"
 #include "request.h"
 #include "runner.h"
+#include "runtime.h"
 #include "stream_internal.h"
 #include "stream_object.h"
 #include "streams.h"
@@ -186,10 +187,17 @@ static PyObject *clock_seconds(PyObject *self, PyObject *ignored) {
     return PyFloat_FromDouble((double)nrpy_clock_ns() / 1e9);
 }
 
+static PyObject *runs_python(PyObject *self, PyObject *ignored) {
+    (void)self;
+    (void)ignored;
+    return PyBool_FromLong(nrpy_runtime_is_ours());
+}
+
 static PyMethodDef functions[] = {
     {"current_call", nrpy_current_call, METH_NOARGS, "current_call() -> Call: the call this thread or task works for."},
     {"call_on_main_thread", nrpy_call_on_main_thread, METH_O,
-     "call_on_main_thread(function): what it returns or raises there."},
+     "call_on_main_thread(function): what it returns or raises there; None: it runs later."},
+    {"runs_python", runs_python, METH_NOARGS, "runs_python() -> bool: whether the core has started this Python."},
     {"take_response_type", nrpy_take_response_type, METH_O, "take_response_type(type): what says its own status."},
     {"handler_left", nrpy_handler_left, METH_NOARGS, "handler_left(): ends a child of fork that a handler has left."},
     {"fork_exec", nrpy_fork_exec, METH_VARARGS,

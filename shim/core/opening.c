@@ -230,8 +230,8 @@ static NrStatus load(nrpy_instance *instance, const nrpy_open_args *args, nrpy_l
         nrpy_instance_unload(instance);
         PyGC_Collect();
     }
+    nrpy_detach(&attachment); /* finalizers run */
     thread->frames = frame.outer;
-    nrpy_detach(&attachment);
     return failed == 0 ? NR_OK : NR_ERR;
 }
 

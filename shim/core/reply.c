@@ -224,7 +224,9 @@ static PyObject *response_type; /* NULL until its module is imported: there is n
 
 PyObject *nrpy_take_response_type(PyObject *module, PyObject *type) {
     (void)module;
-    Py_XSETREF(response_type, Py_NewRef(type));
+    if (response_type == NULL) { /* a module that is imported once more must not take the others' Response away */
+        response_type = Py_NewRef(type);
+    }
     Py_RETURN_NONE;
 }
 

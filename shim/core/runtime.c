@@ -414,9 +414,13 @@ static bool is_same_directory(const char *one, const char *other) {
     return same;
 }
 
+bool nrpy_runtime_is_ours(void) {
+    return !is_guest && home_state != NULL;
+}
+
 bool nrpy_runtime_is_elsewhere(void) {
     /* In a child of fork the state is gone. */
-    return !nrpy_is_forked() && !is_guest && home_state != NULL && home_state->thread_id != PyThread_get_thread_ident();
+    return nrpy_runtime_is_ours() && !nrpy_is_forked() && home_state->thread_id != PyThread_get_thread_ident();
 }
 
 int nrpy_runtime_start(const nrpy_open_args *args) {

@@ -22,7 +22,9 @@ static inline bool nrpy_is_alive(void) {
  */
 int nrpy_runtime_start(const nrpy_open_args *args);
 
-/* Whether Python's main thread is the runtime's, and another one than this. Needs the GIL. */
+/* Whether Python was started here, so that its main thread is the runtime's; and whether that is another thread than this.
+ * Need the GIL. */
+bool nrpy_runtime_is_ours(void);
 bool nrpy_runtime_is_elsewhere(void);
 
 /* After imports: has our exit handler run before those of libraries that were loaded meanwhile. Any thread. */

@@ -252,3 +252,84 @@ def test_a_full_queue_refuses_and_what_it_took_is_answered(build_once: BuildPlug
     ledger = host.ledger()
     assert (ledger.refused, ledger.after_refusal) == (refused, 0)
     assert host.call("wait", body=b"again").reply.data == b"again"
+
+
+def test_another_plugin_cannot_take_responses_away(build_once: BuildPlugin, start_host: StartHost) -> None:
+    """Not even by importing their module once more."""
+    again = """
+    import importlib
+    import nylon_ring_py.response
+    from nylon_ring_py import Plugin
+
+    plugin = Plugin("again")
+
+    @plugin.handle("again")
+    def again(req):
+        importlib.reload(nylon_ring_py.response)
+    """
+    host = start_host()
+    assert host.load(build_once(STATUSES, "statuses")) == Status.OK
+    assert host.load(build_once(again, "again"), plugin="other") == Status.OK
+    assert host.call("again", plugin="other").reply.status == Status.OK
+    reply = host.call("pooled", body=b"2").reply
+    assert (reply.status, reply.data) == (Status.INVALID, b"data")
+
+
+LEFT_BEHIND = """
+import contextvars
+from nylon_ring_py import Plugin
+
+plugin = Plugin("left_behind", workers=1)
+kept = []
+variable = contextvars.ContextVar("variable")
+
+class Answers:
+    def __del__(self):
+        kept.pop()(b"from a finalizer")
+
+class Bytes(Answers, bytes):
+    pass
+
+class ByteArray(Answers, bytearray):
+    pass
+
+@plugin.handle("later")
+def later(req, callback):
+    kept.append(callback)
+
+plugin.handle("kept")(lambda req: str(len(kept)))
+
+@plugin.handle_sync("in_the_handler")
+def in_the_handler(req):
+    Answers()
+    return b"own"
+
+@plugin.handle_sync("in_its_context")
+def in_its_context(req):
+    variable.set(Answers())
+    return b"own"
+
+@plugin.handle_sync("callback_in_its_context")
+def callback_in_its_context(req, callback):
+    variable.set(Answers())
+    callback(b"own")
+
+plugin.handle_sync("its_bytes")(lambda req: Bytes(b"own"))
+plugin.handle_sync("its_bytearray")(lambda req: ByteArray(b"own"))
+"""
+
+
+@pytest.mark.parametrize(
+    "entry", ["in_the_handler", "in_its_context", "callback_in_its_context", "its_bytes", "its_bytearray"]
+)
+def test_what_a_call_leaves_behind_answers_another_one(
+    build_once: BuildPlugin, start_host: StartHost, entry: str
+) -> None:
+    """Its finalizer runs on the host's thread, which still waits for the first: the other reply leaves elsewhere."""
+    host = start_host()
+    assert host.load(build_once(LEFT_BEHIND, "left_behind")) == Status.OK
+    other = host.submit("later").sid
+    until(lambda: host.call("kept").reply.data == b"1")
+    assert host.call(entry).reply.data == b"own"
+    assert host.wait(other).reply.data == b"from a finalizer"
+    assert host.ledger().strangers == 0

@@ -203,6 +203,39 @@ def test_with_the_gil_held(python: tuple[str, Path]) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_the_program_s_main_thread_stays_its_own(python: tuple[str, Path], tmp_path: Path) -> None:
+    """In a program that has not imported threading, and a handler on a worker does."""
+    source = """
+        from nylon_ring_py import Plugin
+
+        plugin = Plugin("importing")
+
+        @plugin.handle("import")
+        def import_it(req):
+            import threading
+            return str(threading.main_thread() is threading.current_thread())
+    """
+    code = """
+        from types import SimpleNamespace
+        from _thread import allocate_lock
+        from _queue import SimpleQueue
+
+        assert "threading" not in sys.modules
+        threading, queue = SimpleNamespace(Lock=allocate_lock), SimpleNamespace(Queue=SimpleQueue)
+        host = Host(sys.argv[1])
+        assert host.init() == 0
+        assert host.call("import") == (0, b"False")
+        import threading
+        assert threading.main_thread() is threading.current_thread(), threading.enumerate()
+        host.shutdown()
+    """
+    plugin = build_plugin(source, tmp_path / "importing.so", "--python", python[0])
+    host = PYTHON_HOST.replace("os, sys, threading, queue", "os, sys").replace("host = Host(sys.argv[1])", "")
+    text = "\n".join(map(textwrap.dedent, (host, code)))
+    done = subprocess.run([python[0], "-I", "-c", text, str(plugin)], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
 def test_python_is_unharmed_afterwards(python: tuple[str, Path]) -> None:
     """Many loads and unloads; what the guest Python had stays as it was."""
     code = """
