@@ -572,7 +572,7 @@ MUTANTS = (
         "shim/core/main_thread.c",
         "    if (!nrpy_runtime_is_elsewhere()) {",
         "    if (true) {",
-        ("integration/test_main_thread.py::test_what_fails_on_the_main_thread_is_raised_here",),
+        ("integration/test_traps.py::test_python_s_main_thread_is_the_runtime_s",),
     ),
     Mutant(
         "who-waits-for-a-busy-main-thread-waits-for-ever",
