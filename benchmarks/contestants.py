@@ -9,9 +9,11 @@ from benchmarks.peers.build import PEERS
 from benchmarks.tools import Tools
 
 # What our plugins answer, through either ABI; of the peers, PEERS tells.
-ENTRIES = {"sync", "raw", "pool", "gen", "owned"}
+ENTRIES = {"sync", "raw", "pool", "gen", "owned", "busy"}
 # A call of theirs takes so much longer that they make this share of the others' calls.
 SHARES = {"cffi": 0.05, "pyo3": 0.05}
+# What keeps Python busy meanwhile, of those who can.
+BUSY = {"busy": "busy", "busy_end": "busy_end"}
 
 _OTHER_PYTHONS = ("ours ", "floor ")
 

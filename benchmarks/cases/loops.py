@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.cases.c_host import FRAMES
+from benchmarks.contestants import SHARES, figures, who
 from benchmarks.measure import HERE, figures_of, run
 from benchmarks.model import OURS, Case, Measure, Row, Section, at_least, at_most
 from benchmarks.tools import Tools
@@ -20,6 +21,10 @@ IDLE_LIMIT_KIB = 20 * 1024
 
 ASYNCIO, POOL, HOOK = "bare asyncio", "ours, pool", "ours, stream_data hook"
 CODECS = "msgspec, orjson"
+BACK_AT_ONCE = (
+    "the peers send a frame back inside stream_data, on the host's own thread, as the Go SDK does: none crosses from one "
+    "thread to another; ours goes to a handler on a thread of its own, which may wait for the next one"
+)
 
 
 def _script(name: str, *arguments: object) -> dict[str, Any]:
@@ -61,13 +66,15 @@ def _tasks() -> Case:
     return Case([row], contestants, 200_000, 2)
 
 
-def _echo(title: str, entry: str, streams: int) -> Case:
+def _echo(tools: Tools, title: str, entry: str, streams: int) -> Case:
+    peers = who(tools, "v1", "echo", figures("echo", "echo", "frames_per_s", streams=streams))
     contestants = {
         OURS: _loop(entry, "echo", "frames_per_s", streams=streams),
         HOOK: _loop("hooks", "echo", "frames_per_s", streams=streams),
+        **peers,
     }
-    row = Row(f"duplex.{entry}.{streams}", title, "/s", (at_least(300e3),))
-    return Case([row], contestants, 200_000, 2, quick=entry == "async_echo")
+    row = Row(f"duplex.{entry}.{streams}", title, "/s", (at_least(300e3),), note=BACK_AT_ONCE)
+    return Case([row], contestants, 200_000, 2, quick=entry == "async_echo", shares=SHARES)
 
 
 def _idle() -> Case:
@@ -110,10 +117,10 @@ def loops(tools: Tools) -> Section:
         [
             _tasks(),
             Case([frames], {OURS: _loop("async_gen", "stream", "frames_per_s")}, 400_000 // FRAMES, 2),
-            _echo("async Stream, echo, 1 stream: frames", "async_echo", 1),
-            _echo(f"async Stream, echo, {MANY_STREAMS} streams", "async_echo", MANY_STREAMS),
-            _echo("plain-def Stream, echo, 1 stream", "sync_echo", 1),
-            _echo(f"plain-def Stream, echo, {MANY_STREAMS} streams", "sync_echo", MANY_STREAMS),
+            _echo(tools, "async Stream, echo, 1 stream: frames", "async_echo", 1),
+            _echo(tools, f"async Stream, echo, {MANY_STREAMS} streams", "async_echo", MANY_STREAMS),
+            _echo(tools, "plain-def Stream, echo, 1 stream", "sync_echo", 1),
+            _echo(tools, f"plain-def Stream, echo, {MANY_STREAMS} streams", "sync_echo", MANY_STREAMS),
             _idle(),
             _executor(),
             _codec(),

@@ -7,6 +7,7 @@
 
 typedef struct {
     queued link;
+    uint32_t id; /* of its entry; set by who copies */
     uint64_t sid;
     NrRequest meta;
     NrBytes body;

@@ -38,7 +38,8 @@ class Peer:
         entries: the names it answers through each ABI; an ABI that is not there is one it does not export. `sync` is
             given a request, `raw` bytes, both answer inside `handle`; `pool` answers from another thread; `gen` is a
             stream of 1,000 frames of 128 bytes, and `gen_worker` one that another thread sends, where `gen` is sent
-            inside `handle`; `owned` is `raw` through send_result_owned. All echo.
+            inside `handle`; `echo` is a stream that sends its frames back; `busy` is one that computes in Python, once
+            it has sent a frame, until a call of `busy_end`; `owned` is `raw` through send_result_owned. All echo.
         build: writes the file, for a Python.
         missing: what the machine lacks to build it; empty where nothing.
         environment: what `host_environment` says.
@@ -202,7 +203,9 @@ def _cffi_environment(python: Python) -> dict[str, str]:
 
 
 _ALL = ("sync", "raw", "pool", "gen")
-_NATIVE = (*_ALL, "gen_worker")
+_NATIVE = (*_ALL, "gen_worker", "echo")
+_BUSY = ("busy", "busy_end")
+_FLOOR = ("sync", "raw", "pool", "echo", *_BUSY)
 
 PEERS = {
     peer.name: peer
@@ -210,13 +213,13 @@ PEERS = {
         Peer(
             "floor",
             "bare C embedding",
-            {"v1": ("sync", "raw", "pool"), "v2": ("sync", "raw", "pool", "owned")},
+            {"v1": _FLOOR, "v2": (*_FLOOR, "owned")},
             _build_floor,
         ),
         Peer("c", "C plugin", {"v1": _NATIVE, "v2": (*_NATIVE, "owned")}, _build_c),
         Peer("rust", "Rust plugin", {"v1": _NATIVE}, _build_rust, _no_cargo),
-        Peer("go", "Go plugin", {"v1": _ALL, "v2": _ALL}, _build_go, _no_go),
-        Peer("pyo3", "PyO3 plugin", {"v1": ("sync", "raw")}, _build_pyo3, _no_cargo, _home),
-        Peer("cffi", "cffi embedding", {"v1": _ALL}, _build_cffi, _no_cffi, _cffi_environment),
+        Peer("go", "Go plugin", {"v1": (*_ALL, "echo"), "v2": _ALL}, _build_go, _no_go),
+        Peer("pyo3", "PyO3 plugin", {"v1": ("sync", "raw", *_BUSY)}, _build_pyo3, _no_cargo, _home),
+        Peer("cffi", "cffi embedding", {"v1": (*_ALL, "echo", *_BUSY)}, _build_cffi, _no_cffi, _cffi_environment),
     )
 }

@@ -3,7 +3,7 @@
  *
  *   PEER_NAME                       a string
  *   peer_entries, PEER_ENTRIES      the entries' names, and how many they are; an entry's number is its place
- *   peer_init, peer_handle, peer_shutdown
+ *   peer_init, peer_handle, peer_stream_data, peer_stream_close, peer_shutdown
  *
  * The host's table of the ABI that is not spoken is NULL, and so is the request in v2.
  */
@@ -17,6 +17,8 @@
 
 static NrStatus peer_init(void *host_ctx, const NrHostVTable *v1, const NrHostVTableV2 *v2);
 static NrStatus peer_handle(uint32_t id, uint64_t sid, const NrRequest *request, NrBytes body);
+static NrStatus peer_stream_data(uint64_t sid, NrBytes data);
+static NrStatus peer_stream_close(uint64_t sid);
 static void peer_shutdown(void);
 
 static uint32_t resolve_entry(NrStr entry) {
@@ -47,15 +49,12 @@ static void shutdown_v1(void *context) {
 
 static NrStatus stream_data_v1(void *context, uint64_t sid, NrBytes data) {
     (void)context;
-    (void)sid;
-    (void)data;
-    return NR_UNSUPPORTED;
+    return peer_stream_data(sid, data);
 }
 
 static NrStatus stream_close_v1(void *context, uint64_t sid) {
     (void)context;
-    (void)sid;
-    return NR_UNSUPPORTED;
+    return peer_stream_close(sid);
 }
 
 __attribute__((visibility("default"))) const NrPluginInfo *nylon_ring_get_plugin_v1(void);
@@ -85,22 +84,11 @@ static NrStatus handle_v2(NrStr entry, uint64_t sid, NrBytes body) {
     return peer_handle(resolve_entry(entry), sid, NULL, body);
 }
 
-static NrStatus stream_data_v2(uint64_t sid, NrBytes data) {
-    (void)sid;
-    (void)data;
-    return NR_UNSUPPORTED;
-}
-
-static NrStatus stream_close_v2(uint64_t sid) {
-    (void)sid;
-    return NR_UNSUPPORTED;
-}
-
 __attribute__((visibility("default"))) const NrPluginInfo *nylon_ring_get_plugin(void);
 
 const NrPluginInfo *nylon_ring_get_plugin(void) {
     static const NrPluginVTableV2 functions = {
-        init_v2, handle_v2, peer_shutdown, stream_data_v2, stream_close_v2, resolve_entry, handle_by_id,
+        init_v2, handle_v2, peer_shutdown, peer_stream_data, peer_stream_close, resolve_entry, handle_by_id,
     };
     static const NrPluginInfo info = {
         .abi_version = NR_ABI_V2,

@@ -6,6 +6,7 @@
  *   gen        1,000 frames of 128 bytes and StreamEnd; v1: sent inside handle, where the host takes all of them;
  *              v2: by the worker, which offers a refused one again when other threads have run
  *   gen_worker gen's frames, sent by the worker in v1 too
+ *   echo       each frame goes back inside stream_data, with the host's own bytes; no stream has anything of its own
  *   owned      v2: a copy of the body, given away by send_result_owned
  *
  * There is no C SDK to be like. Left out is what would make it safe: it checks nothing the host passes.
@@ -16,10 +17,10 @@
 #include "queue.h"
 
 enum { FRAMES = 1000, FRAME_SIZE = 128 };
-enum { SYNC, RAW, POOL, GEN, GEN_WORKER, OWNED, PEER_ENTRIES };
+enum { SYNC, RAW, POOL, GEN, GEN_WORKER, ECHO, OWNED, PEER_ENTRIES };
 
 #define PEER_NAME "c"
-static const char *const peer_entries[PEER_ENTRIES] = {"sync", "raw", "pool", "gen", "gen_worker", "owned"};
+static const char *const peer_entries[PEER_ENTRIES] = {"sync", "raw", "pool", "gen", "gen_worker", "echo", "owned"};
 
 #include "exports.h"
 
@@ -129,11 +130,21 @@ static NrStatus peer_handle(uint32_t id, uint64_t sid, const NrRequest *request,
     case POOL:
     case GEN_WORKER:
         return submit(id, sid, body);
+    case ECHO:
+        return NR_OK;
     case OWNED:
         return host_v2 != NULL ? send_owned(sid, body) : NR_INVALID;
     default:
         return NR_INVALID;
     }
+}
+
+static NrStatus peer_stream_data(uint64_t sid, NrBytes data) {
+    return send_bytes(sid, NR_OK, data.ptr, data.len);
+}
+
+static NrStatus peer_stream_close(uint64_t sid) {
+    return send_bytes(sid, NR_STREAM_END, NULL, 0);
 }
 
 static void peer_shutdown(void) {

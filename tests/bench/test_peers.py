@@ -6,6 +6,7 @@ Rust's is the tests' build of it.
 from __future__ import annotations
 
 import sys
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -24,6 +25,7 @@ pytestmark = pytest.mark.long  # compilers, and plugins that are not ours
 CASES = [(name, abi) for name in PEERS for abi in PEERS[name].entries]
 SIZES = (0, 11, 100_000)
 STREAMS = ("gen", "gen_worker")
+BUSY = ("busy", "busy_end")
 FRAMES, FRAME = 1000, bytes(128)
 
 Find = Callable[[str], Path]
@@ -66,7 +68,7 @@ def has(name: str, abi: Abi, entry: str) -> bool:
 def test_a_peer_echoes_by_every_entry(loaded: tuple[NrHost, str, Abi]) -> None:
     host, name, abi = loaded
     for entry in PEERS[name].entries[abi]:
-        if entry in STREAMS:
+        if entry in (*STREAMS, *BUSY, "echo"):
             continue
         for size in SIZES:
             if abi == "v2":
@@ -94,6 +96,36 @@ def test_a_peer_streams_a_thousand_frames(loaded: tuple[NrHost, str, Abi]) -> No
         assert [frame.status for frame in answered.frames] == [Status.OK] * FRAMES + [Status.STREAM_END]
         assert {frame.data for frame in answered.frames[:-1]} == {FRAME}
         assert answered.frames[-1].length == 0
+
+
+def test_a_peer_sends_frames_back(loaded: tuple[NrHost, str, Abi]) -> None:
+    host, name, abi = loaded
+    if not has(name, abi, "echo"):
+        assert host.call("echo", kind="stream").handle == Status.INVALID
+        return
+    streams = [host.submit("echo", kind="stream").sid for _ in range(2)]
+    for size in SIZES:
+        for sid in streams:
+            assert host.stream_data(sid, bytes(size)) == Status.OK
+            frame = host.wait(sid, frames=1).frames[0]
+            assert (frame.status, frame.length, frame.crc32) == (Status.OK, size, zlib.crc32(bytes(size)))
+    for sid in streams:
+        assert host.stream_close(sid) == Status.OK
+        last = host.wait(sid).frames[-1]
+        assert (last.status, last.length) == (Status.STREAM_END, 0)
+
+
+def test_a_peer_keeps_python_busy_until_it_is_told(loaded: tuple[NrHost, str, Abi]) -> None:
+    host, name, abi = loaded
+    if not has(name, abi, "busy"):
+        assert host.call("busy", kind="stream").handle == Status.INVALID
+        return
+    for _ in range(3):
+        sid = host.submit("busy", kind="stream").sid
+        assert host.wait(sid, frames=1).data == [b"computing"]
+        assert host.call("sync", body_size=11).reply.length == 11
+        assert host.call("busy_end").reply.status == Status.OK
+        assert host.wait(sid).frames[-1].status == Status.STREAM_END
 
 
 def test_what_a_peer_does_not_have_it_refuses(loaded: tuple[NrHost, str, Abi]) -> None:

@@ -31,6 +31,8 @@ void peer_send(uint64_t sid, NrStatus status, const char *bytes, uint64_t size);
 FUNCTIONS = """
 int peer_start(void);
 NrStatus peer_handle(NrStr entry, uint64_t sid, const NrRequest *request, NrBytes body);
+NrStatus peer_stream_data(uint64_t sid, NrBytes data);
+NrStatus peer_stream_close(uint64_t sid);
 void peer_shutdown(void);
 """
 

@@ -15,6 +15,8 @@ static void peer_send(uint64_t sid, NrStatus status, const char *bytes, uint64_t
 /* In Python. */
 CFFI_DLLEXPORT int peer_start(void);
 CFFI_DLLEXPORT NrStatus peer_handle(NrStr entry, uint64_t sid, const NrRequest *request, NrBytes body);
+CFFI_DLLEXPORT NrStatus peer_stream_data(uint64_t sid, NrBytes data);
+CFFI_DLLEXPORT NrStatus peer_stream_close(uint64_t sid);
 CFFI_DLLEXPORT void peer_shutdown(void);
 
 static NrStatus init_v1(void *context, void *host_ctx, const NrHostVTable *host) {
@@ -36,15 +38,12 @@ static void shutdown_v1(void *context) {
 
 static NrStatus stream_data_v1(void *context, uint64_t sid, NrBytes data) {
     (void)context;
-    (void)sid;
-    (void)data;
-    return NR_UNSUPPORTED;
+    return peer_stream_data(sid, data);
 }
 
 static NrStatus stream_close_v1(void *context, uint64_t sid) {
     (void)context;
-    (void)sid;
-    return NR_UNSUPPORTED;
+    return peer_stream_close(sid);
 }
 
 CFFI_DLLEXPORT const NrPluginInfo *nylon_ring_get_plugin_v1(void) {

@@ -1,7 +1,7 @@
 """Runs inside the host: the handlers of the cffi peer, as cffi's documentation has one write them.
 
-`sync` is given a request that is read where it is, `pool` and `gen` a copy, which wait in a queue.SimpleQueue for one
-worker thread.
+`sync` is given a request that is read where it is; `pool`, `gen` and `busy` a copy of the body, which waits in a
+queue.SimpleQueue for one worker thread; `echo` sends each frame back inside stream_data.
 """
 
 from __future__ import annotations
@@ -48,20 +48,8 @@ class Request:
         return {text(first[i].key): text(first[i].value) for i in range(self._request.headers_len)}
 
 
-class Copy:
-    """A request that outlives the host's."""
-
-    __slots__ = ("body", "headers", "method", "path", "query")
-
-    def __init__(self, request: Request) -> None:
-        self.method = request.method
-        self.path = request.path
-        self.query = request.query
-        self.headers = request.headers
-        self.body = request.body
-
-
-calls: queue.SimpleQueue[tuple[Callable[[int, Copy], None], int, Copy] | None] = queue.SimpleQueue()
+calls: queue.SimpleQueue[tuple[Callable[[int, bytes], None], int, bytes] | None] = queue.SimpleQueue()
+is_busy = False
 
 
 def text(view: Any) -> str:
@@ -79,16 +67,38 @@ def raw(payload: bytes) -> bytes:
     return payload
 
 
-def pool(sid: int, request: Copy) -> None:
+def pool(sid: int, body: bytes) -> None:
     """On the worker."""
-    send(sid, OK, request.body)
+    send(sid, OK, body)
 
 
-def gen(sid: int, request: Copy) -> None:
+def gen(sid: int, body: bytes) -> None:
     """On the worker: a stream."""
     for _ in range(FRAMES):
         send(sid, OK, FRAME)
     send(sid, STREAM_END, b"")
+
+
+def busy(sid: int, body: bytes) -> None:
+    """On the worker: says that it runs, and computes until `busy_end`."""
+    global is_busy
+    is_busy = True
+    send(sid, OK, b"computing")
+    number = 1
+    while is_busy:
+        number = number * 48271 % 2147483647
+    send(sid, STREAM_END, b"")
+
+
+def busy_end(request: Request) -> bytes:
+    """On the host's thread: ends what `busy` computes."""
+    global is_busy
+    is_busy = False
+    return b""
+
+
+INSIDE = {b"sync": sync, b"busy_end": busy_end}
+ON_WORKER = {b"pool": pool, b"gen": gen, b"busy": busy}
 
 
 def send(sid: int, status: int, data: bytes) -> None:
@@ -99,8 +109,8 @@ def send(sid: int, status: int, data: bytes) -> None:
 def work() -> None:
     """Until there is None to do."""
     while (call := calls.get()) is not None:
-        handler, sid, request = call
-        handler(sid, request)
+        handler, sid, body = call
+        handler(sid, body)
 
 
 worker = threading.Thread(target=work, name="peer-cffi", daemon=True)
@@ -122,14 +132,26 @@ def peer_handle(entry: Any, sid: int, request: Any, body: Any) -> int:
         if name != b"raw":
             return INVALID
         send(sid, OK, raw(payload))
-    elif name == b"sync":
-        send(sid, OK, sync(Request(request, payload)))
-    elif name == b"pool":
-        calls.put((pool, sid, Copy(Request(request, payload))))
-    elif name == b"gen":
-        calls.put((gen, sid, Copy(Request(request, payload))))
-    else:
+    elif name in INSIDE:
+        send(sid, OK, INSIDE[name](Request(request, payload)))
+    elif name in ON_WORKER:
+        calls.put((ON_WORKER[name], sid, payload))
+    elif name != b"echo":
         return INVALID
+    return OK
+
+
+@ffi.def_extern(error=ERR)  # type: ignore[untyped-decorator]  # cffi has no types
+def peer_stream_data(sid: int, data: Any) -> int:
+    """A frame of the host's."""
+    send(sid, OK, bytes(ffi.buffer(data.ptr, data.len)))
+    return OK
+
+
+@ffi.def_extern(error=ERR)  # type: ignore[untyped-decorator]  # cffi has no types
+def peer_stream_close(sid: int) -> int:
+    """The host has sent all."""
+    send(sid, STREAM_END, b"")
     return OK
 
 

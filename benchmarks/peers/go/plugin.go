@@ -36,12 +36,19 @@ type Handler func(request Request, payload []byte, reply func(Response))
 // RawHandler answers bytes.
 type RawHandler func(payload []byte, reply func(Response))
 
+// streamHandlers take the frames of any stream, and its end; they are not told which.
+type streamHandlers struct {
+	data  func(data []byte, reply func(Response))
+	close func(reply func(Response))
+}
+
 // Plugin has the handlers, and the host once there is one.
 type Plugin struct {
 	mu           sync.RWMutex
 	handlers     map[string]Handler
 	syncHandlers map[string]Handler
 	rawHandlers  map[string]RawHandler
+	streams      *streamHandlers
 	hostContext  unsafe.Pointer
 	hostTable    unsafe.Pointer
 }
@@ -67,6 +74,12 @@ func (p *Plugin) HandleSync(entry string, handler Handler) {
 // HandleRaw registers a handler of bytes, which runs on the host's thread.
 func (p *Plugin) HandleRaw(entry string, handler RawHandler) {
 	p.rawHandlers[entry] = handler
+}
+
+// HandleStream registers what is called with each frame that the host sends, and when it closes its end; both run on
+// the host's thread.
+func (p *Plugin) HandleStream(data func(data []byte, reply func(Response)), close func(reply func(Response))) {
+	p.streams = &streamHandlers{data, close}
 }
 
 func (p *Plugin) setHost(context, table unsafe.Pointer) {
@@ -126,6 +139,26 @@ func run(handler Handler, request *Request, send func(Status, []byte)) {
 func runRaw(handler RawHandler, payload []byte, send func(Status, []byte)) {
 	defer answerPanic(send)
 	handler(payload, func(response Response) {
+		send(response.Status, response.Data)
+	})
+}
+
+func (p *Plugin) handleStreamData(data []byte, send func(Status, []byte)) {
+	p.mu.RLock()
+	handlers := p.streams
+	p.mu.RUnlock()
+	defer answerPanic(send)
+	handlers.data(data, func(response Response) {
+		send(response.Status, response.Data)
+	})
+}
+
+func (p *Plugin) handleStreamClose(send func(Status, []byte)) {
+	p.mu.RLock()
+	handlers := p.streams
+	p.mu.RUnlock()
+	defer answerPanic(send)
+	handlers.close(func(response Response) {
 		send(response.Status, response.Data)
 	})
 }

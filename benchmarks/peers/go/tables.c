@@ -26,16 +26,11 @@ static void shutdown_v1(void *context) {
 }
 
 static NrStatus stream_data_v1(void *context, uint64_t sid, NrBytes data) {
-    (void)context;
-    (void)sid;
-    (void)data;
-    return NR_UNSUPPORTED;
+    return peerStreamDataV1(context, sid, bytes_of(data));
 }
 
 static NrStatus stream_close_v1(void *context, uint64_t sid) {
-    (void)context;
-    (void)sid;
-    return NR_UNSUPPORTED;
+    return peerStreamCloseV1(context, sid);
 }
 
 static NrStatus init_v2(void *host_ctx, const NrHostVTableV2 *host) {

@@ -40,6 +40,22 @@ func peerHandleV1(_ unsafe.Pointer, entry C.NrStr, sid C.uint64_t, request *C.Nr
 	return C.NR_OK
 }
 
+//export peerStreamDataV1
+func peerStreamDataV1(_ unsafe.Pointer, sid C.uint64_t, data C.NrBytes) C.NrStatus {
+	plugin.handleStreamData(toBytes(data), func(status Status, data []byte) {
+		sendV1(sid, status, data)
+	})
+	return C.NR_OK
+}
+
+//export peerStreamCloseV1
+func peerStreamCloseV1(_ unsafe.Pointer, sid C.uint64_t) C.NrStatus {
+	plugin.handleStreamClose(func(status Status, data []byte) {
+		sendV1(sid, status, data)
+	})
+	return C.NR_OK
+}
+
 // The pointer of an empty text may be any number, which Go's runtime takes for corruption where it finds it on a stack:
 // it is not even read. tables.c sees to those that are passed by value.
 

@@ -1,8 +1,9 @@
 //! The PyO3 peer: a plugin in Rust that embeds Python with PyO3, by its guide: `Python::initialize` once,
 //! `Python::attach` for each call, a `#[pyclass]` for the request, `PyBytes` for bodies.
 //!
-//! It speaks ABI v1 and has two entries, both answered on the host's thread with the GIL held: `sync`, which is given a
-//! request, and `raw`. A panic is answered `Err`, and so is an exception, whose traceback goes to stderr.
+//! It speaks ABI v1. Two entries are answered on the host's thread with the GIL held: `sync`, which is given a request,
+//! and `raw`. `busy` is a stream whose one frame says that a thread computes in Python, until a call of `busy_end`. A
+//! panic is answered `Err`, and so is an exception, whose traceback goes to stderr.
 //!
 //! What PyO3 costs is in `attach`: by CPython's PyGILState functions it makes a thread state for each call of a thread
 //! that is not Python's own, and ends it when the call is over. Left out: a pool, streams, ABI v2, and an unload; a
@@ -13,7 +14,8 @@ mod request;
 use std::ffi::{CStr, c_void};
 use std::panic::catch_unwind;
 use std::ptr;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::thread::{self, JoinHandle};
 
 use nylon_ring_abi::{NR_ABI_VERSION, NrBytes, NrHostVTable, NrPluginInfo, NrPluginVTable, NrRequest, NrStatus, NrStr};
 use pyo3::prelude::*;
@@ -27,6 +29,19 @@ def sync(req):
 
 def raw(payload):
     return payload
+
+def busy():
+    global is_busy
+    is_busy = True
+    yield b'computing'
+    number = 1
+    while is_busy:
+        number = number * 48271 % 2147483647
+
+def busy_end(req):
+    global is_busy
+    is_busy = False
+    return b''
 ";
 
 struct Peer {
@@ -34,6 +49,9 @@ struct Peer {
     host_ctx: *mut c_void,
     sync: Py<PyAny>,
     raw: Py<PyAny>,
+    busy: Py<PyAny>,
+    busy_end: Py<PyAny>,
+    computing: Mutex<Option<JoinHandle<()>>>,
 }
 
 // SAFETY: the ABI lets a plugin use the host's pointers from any of its threads.
@@ -52,28 +70,62 @@ fn start(host: *const NrHostVTable, host_ctx: *mut c_void) -> PyResult<Peer> {
             host_ctx,
             sync: module.getattr("sync")?.unbind(),
             raw: module.getattr("raw")?.unbind(),
+            busy: module.getattr("busy")?.unbind(),
+            busy_end: module.getattr("busy_end")?.unbind(),
+            computing: Mutex::new(None),
         })
     })
 }
 
 impl Peer {
+    fn send(&self, sid: u64, status: NrStatus, data: &[u8]) {
+        // SAFETY: the host calls nothing of this plugin after `shutdown`, which waits for the thread that computes.
+        unsafe { ((*self.host).send_result)(self.host_ctx, sid, status, NrBytes::from_slice(data)) };
+    }
+
     fn answer(&self, sid: u64, result: &Bound<'_, PyAny>) -> PyResult<()> {
-        let reply = NrBytes::from_slice(result.cast::<PyBytes>()?.as_bytes());
-        // SAFETY: the host calls nothing of this plugin after `shutdown`, and waits for this call.
-        unsafe { ((*self.host).send_result)(self.host_ctx, sid, NrStatus::Ok, reply) };
+        self.send(sid, NrStatus::Ok, result.cast::<PyBytes>()?.as_bytes());
         Ok(())
     }
 
-    fn call(&self, py: Python<'_>, sid: u64, lent: &Lent<'_>) -> PyResult<()> {
+    fn call(&self, py: Python<'_>, sid: u64, handler: &Py<PyAny>, lent: &Lent<'_>) -> PyResult<()> {
         // SAFETY: forgotten below; nothing in between leaves this function.
         let request = Bound::new(py, unsafe { Request::new(lent) })?;
-        let result = self.sync.bind(py).call1((&request,));
+        let result = handler.bind(py).call1((&request,));
         request.get().forget();
         self.answer(sid, &result?)
     }
 
     fn call_raw(&self, py: Python<'_>, sid: u64, body: &[u8]) -> PyResult<()> {
         self.answer(sid, &self.raw.bind(py).call1((PyBytes::new(py, body),))?)
+    }
+
+    fn send_frames(&self, py: Python<'_>, sid: u64) -> PyResult<()> {
+        for frame in self.busy.bind(py).call0()?.try_iter()? {
+            self.answer(sid, &frame?)?;
+        }
+        Ok(())
+    }
+
+    fn compute(&'static self, sid: u64) -> NrStatus {
+        let run = move || {
+            let done = Python::attach(|py| self.send_frames(py, sid));
+            self.send(sid, done.map_or_else(failed, |()| NrStatus::StreamEnd), &[]);
+        };
+        let Ok(thread) = thread::Builder::new().spawn(run) else {
+            return NrStatus::Err;
+        };
+        self.stop();
+        *self.computing.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+        NrStatus::Ok
+    }
+
+    /// Waits for the thread that computes, which a call of `busy_end` ends.
+    fn stop(&self) {
+        let thread = self.computing.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            let _ = thread.join(); // it has ended, by a panic too
+        }
     }
 }
 
@@ -96,7 +148,13 @@ unsafe fn handled(entry: NrStr, sid: u64, request: *const NrRequest, payload: Nr
     // SAFETY: all that the host passed is borrowed until `handle` returns.
     let (entry, request, body) = unsafe { (entry.as_str()?, request.as_ref(), payload.as_slice()?) };
     let done = match (entry, request) {
-        ("sync", Some(request)) => Python::attach(|py| peer.call(py, sid, &Lent { request, body: payload })),
+        ("busy", _) => return Some(peer.compute(sid)),
+        ("sync", Some(request)) => {
+            Python::attach(|py| peer.call(py, sid, &peer.sync, &Lent { request, body: payload }))
+        }
+        ("busy_end", Some(request)) => {
+            Python::attach(|py| peer.call(py, sid, &peer.busy_end, &Lent { request, body: payload }))
+        }
         ("raw", _) => Python::attach(|py| peer.call_raw(py, sid, body)),
         _ => return None,
     };
@@ -115,7 +173,9 @@ unsafe extern "C" fn handle(
     done.map_or(NrStatus::Err, |status| status.unwrap_or(NrStatus::Invalid))
 }
 
-unsafe extern "C" fn shutdown(_: *mut c_void) {}
+unsafe extern "C" fn shutdown(_: *mut c_void) {
+    let _ = catch_unwind(|| PEER.get().map(Peer::stop)); // nobody could be told of a panic
+}
 
 unsafe extern "C" fn stream_data(_: *mut c_void, _: u64, _: NrBytes) -> NrStatus {
     NrStatus::Unsupported

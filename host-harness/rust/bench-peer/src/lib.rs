@@ -3,22 +3,26 @@
 //! the host's own request and bytes, and copy what outlives the call.
 //!
 //! `sync` and `raw` echo inside `handle`; `pool` echoes a copy on one worker behind an `mpsc` channel, where the guide
-//! starts a thread for each call; `gen` sends its thousand frames inside `handle`, which is quickest: a v1 host takes all;
-//! `gen_worker` sends them on the worker.
+//! starts a thread for each call; the worker polls for as long as ours does before it parks; `gen` sends its thousand frames inside `handle`, which is quickest: a v1 host takes all;
+//! `gen_worker` sends them on the worker; `echo` sends each frame back inside `stream_data`.
 //!
-//! Left out: streams that take frames, a second instance in one image, and ABI v2.
+//! Left out: a second instance in one image, and ABI v2.
 
 use std::ffi::c_void;
+use std::hint::spin_loop;
 use std::panic::catch_unwind;
 use std::ptr;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use nylon_ring_abi::{NR_ABI_VERSION, NrBytes, NrHostVTable, NrPluginInfo, NrPluginVTable, NrRequest, NrStatus, NrStr};
 
 const FRAMES: usize = 1000;
 static FRAME: [u8; 128] = [0; 128];
+const POLLS_FOR: Duration = Duration::from_micros(50);
+const LOOKS_BETWEEN_CLOCKS: u32 = 16;
 
 #[derive(Clone, Copy)]
 struct Host {
@@ -60,12 +64,30 @@ impl Host {
     }
 
     fn work(self, jobs: &Receiver<Job>) {
-        for job in jobs {
+        while let Some(job) = next(jobs) {
             match job {
                 Job::Echo { sid, body } => self.send(sid, NrStatus::Ok, NrBytes::from_slice(&body)),
                 Job::Frames { sid } => self.send_frames(sid),
                 Job::End => break,
             }
+        }
+    }
+}
+
+/// Waits for a job; `None` when nobody can send one any more.
+fn next(jobs: &Receiver<Job>) -> Option<Job> {
+    let mut until = None;
+    loop {
+        for _ in 0..LOOKS_BETWEEN_CLOCKS {
+            match jobs.try_recv() {
+                Ok(job) => return Some(job),
+                Err(TryRecvError::Disconnected) => return None,
+                Err(TryRecvError::Empty) => spin_loop(),
+            }
+        }
+        let now = Instant::now();
+        if now >= *until.get_or_insert(now + POLLS_FOR) {
+            return jobs.recv().ok();
         }
     }
 }
@@ -100,6 +122,7 @@ impl Peer {
                 self.host.send_frames(sid);
                 Some(NrStatus::Ok)
             }
+            "echo" => Some(NrStatus::Ok),
             "gen_worker" => Some(self.submit(Job::Frames { sid })),
             _ => None,
         }
@@ -133,12 +156,17 @@ unsafe extern "C" fn shutdown(_: *mut c_void) {
     let _ = catch_unwind(|| PEER.get().map(Peer::stop)); // nobody could be told of a panic
 }
 
-unsafe extern "C" fn stream_data(_: *mut c_void, _: u64, _: NrBytes) -> NrStatus {
-    NrStatus::Unsupported
+fn send_back(sid: u64, status: NrStatus, payload: NrBytes) -> NrStatus {
+    let sent = catch_unwind(|| PEER.get().map(|peer| peer.host.send(sid, status, payload)));
+    sent.map_or(NrStatus::Err, |sent| sent.map_or(NrStatus::Invalid, |()| NrStatus::Ok))
 }
 
-unsafe extern "C" fn stream_close(_: *mut c_void, _: u64) -> NrStatus {
-    NrStatus::Unsupported
+unsafe extern "C" fn stream_data(_: *mut c_void, sid: u64, data: NrBytes) -> NrStatus {
+    send_back(sid, NrStatus::Ok, data)
+}
+
+unsafe extern "C" fn stream_close(_: *mut c_void, sid: u64) -> NrStatus {
+    send_back(sid, NrStatus::StreamEnd, NrBytes::from_slice(&[]))
 }
 
 static FUNCTIONS: NrPluginVTable = NrPluginVTable {
