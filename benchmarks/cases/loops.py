@@ -22,8 +22,8 @@ IDLE_LIMIT_KIB = 20 * 1024
 ASYNCIO, POOL, HOOK = "bare asyncio", "ours, pool", "ours, stream_data hook"
 CODECS = "msgspec, orjson"
 BACK_AT_ONCE = (
-    "the peers send a frame back inside stream_data, on the host's own thread, as the Go SDK does: none crosses from one "
-    "thread to another; ours goes to a handler on a thread of its own, which may wait for the next one"
+    "the peers send a frame back inside stream_data, on the host's own thread, as Go's SDK does: none crosses from "
+    "one thread to another; ours goes to a handler on a thread of its own, which may wait for the next one"
 )
 
 
