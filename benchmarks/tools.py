@@ -26,8 +26,8 @@ class Tools:
         folder: where they are; a case may build more there.
         python: the main Python.
         pythons: the others that ours was built for, by their version: 3.12.
-        further: of each contestant that is ours, plugins to load after the first, each a file of its own; the case that
-            wants them builds them.
+        further: of each contestant, plugins to load after the first, each a file of its own; the case that wants them
+            makes them.
         environments: what a contestant's host must have in its environment.
         hops: how far the cores were from each other with each measurement, in nanoseconds.
     """

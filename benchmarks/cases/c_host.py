@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.contestants import BUSY, SHARES, figures, who
-from benchmarks.model import Case, Point, Row, Section, at_least, at_most
+from benchmarks.model import Case, Limit, Measure, Point, Row, Section, at_least, at_most
 from benchmarks.tools import Tools
 
 FRAMES = 1000  # of one stream of `gen`
@@ -76,6 +76,17 @@ def tail(tools: Tools) -> Section:
 
 def streams(tools: Tools) -> Section:
     """A stream's frames, from the thread that makes them to the host's counter."""
-    row = Row("c.gen", "generator, frames of 128 B", "/s", (at_least(6e6),), note=INSIDE)
-    contestants = who(tools, "v1", "gen", figures("gen", "stream", "frames_per_s"), pythons=True)
-    return Section("C host, ABI v1: streams", [Case([row], contestants, 1_000_000 // FRAMES, 2, shares=SHARES)])
+    inside = who(tools, "v1", "gen", figures("gen", "stream", "frames_per_s"), pythons=True)
+    away = who(tools, "v1", "gen_worker", figures("gen_worker", "stream", "frames_per_s"))
+
+    def case(key: str, title: str, contestants: dict[str, Measure], *limits: Limit, note: str = "") -> Case:
+        row = Row(key, title, "/s", limits, note=note)
+        return Case([row], contestants, 1_000_000 // FRAMES, 2, shares=SHARES)
+
+    return Section(
+        "C host, ABI v1: streams",
+        [
+            case("c.gen", "generator, frames of 128 B", inside, at_least(6e6), note=INSIDE),
+            case("c.gen_worker", "generator, all from another thread", {**inside, **away}),
+        ],
+    )

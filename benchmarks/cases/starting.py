@@ -21,6 +21,12 @@ CLOCKS = (
 FURTHER = 8  # plugins after the first
 FURTHER_NS = 2e6
 FURTHER_KIB = 300e3 / 1024
+# cffi's module is in Python once, under one name: a second file of the peer would find the first one's.
+NOT_TWICE = ("cffi",)
+COPIES = (
+    "ours are built from a module each; the others are copies of the file, each of which the loader takes for another "
+    "library; the floor's and PyO3's share the Python that runs, and have no module of their own"
+)
 AT_REST_CALLS = 50_000
 
 
@@ -61,9 +67,20 @@ def _build_further(tools: Tools, contestant: str, python: str) -> list[Path]:
     return tools.further[contestant]
 
 
-def _further(contestant: str, python: str) -> Measure:
+def _copy_further(tools: Tools, contestant: str) -> list[Path]:
+    """Copies of a peer's file, once in a run."""
+    if contestant not in tools.further:
+        file = tools.plugins[contestant]
+        copies = [file.with_name(f"{file.stem}_further{number}.so") for number in range(FURTHER)]
+        tools.further[contestant] = [Path(shutil.copy(file, copy)) for copy in copies]
+    return tools.further[contestant]
+
+
+def _further(contestant: str, python: str | None = None) -> Measure:
+    """Ours are built with a Python; a peer's are copied."""
+
     def measure(tools: Tools, calls: int) -> list[float]:
-        further = _build_further(tools, contestant, python)
+        further = _build_further(tools, contestant, python) if python else _copy_further(tools, contestant)
         found = tools.bench(contestant, "sync", "load", second=list(map(str, further)))
         return [float(found["second_first_reply_ns"]), float(found["second_rss_kib"])]
 
@@ -71,9 +88,11 @@ def _further(contestant: str, python: str) -> Measure:
 
 
 def _every_further(tools: Tools) -> dict[str, Measure]:
-    """Ours with each Python."""
+    """Ours with each Python, and the peers that can be in a process more than once."""
     pythons = {OURS: tools.python, **{f"{OURS} {version}": python for version, python in tools.pythons.items()}}
-    return {contestant: _further(contestant, python) for contestant, python in pythons.items()}
+    ours = {contestant: _further(contestant, python) for contestant, python in pythons.items()}
+    peers = who(tools, "v1", "sync", _further)
+    return {**{name: measure for name, measure in peers.items() if name not in (OURS, *NOT_TWICE)}, **ours}
 
 
 def _at_rest(contestant: str) -> Measure:
@@ -91,7 +110,7 @@ def starting(tools: Tools) -> Section:
         Row("load.rss", "memory of the first plugin, with its runtime", "KiB"),
     ]
     further = [
-        Row("load.further", "each further plugin: load to first reply", "ns", (at_most(FURTHER_NS),)),
+        Row("load.further", "each further plugin: load to first reply", "ns", (at_most(FURTHER_NS),), note=COPIES),
         Row("load.further_rss", "each further plugin: memory", "KiB", (at_most(FURTHER_KIB),)),
     ]
     rest = Row("load.at_rest", "memory at rest after 50,000 pooled calls", "KiB")

@@ -5,6 +5,7 @@ Rust's is the tests' build of it.
 
 from __future__ import annotations
 
+import shutil
 import sys
 import zlib
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ sys.path.append(str(Path(__file__).resolve().parents[2] / "scripts"))
 
 import rust
 
+from benchmarks.cases.starting import NOT_TWICE
 from benchmarks.peers.build import PEERS, Abi, build_peers, host_environment
 
 pytestmark = pytest.mark.long  # compilers, and plugins that are not ours
@@ -133,6 +135,17 @@ def test_what_a_peer_does_not_have_it_refuses(loaded: tuple[NrHost, str, Abi]) -
     for entry in ("no such entry", ""):
         refused = host.call(entry)
         assert (refused.handle, refused.frames) == (Status.INVALID, [])
+
+
+@pytest.mark.parametrize("name", [name for name in PEERS if name not in NOT_TWICE])
+def test_a_copy_of_a_peer_is_another_library(name: str, find: Find, tmp_path: Path) -> None:
+    copy = Path(shutil.copy(find(name), tmp_path / "copy.so"))
+    with NrHost(env=host_environment(PEERS[name], sys.executable), leaks=False) as host:
+        assert host.load(find(name)) == Status.OK
+        assert host.load(copy, plugin="copy") == Status.OK
+        assert str(copy) in Path(f"/proc/{host.pid}/maps").read_text()
+        for plugin in ("copy", "main"):
+            assert host.call("sync", body_size=11, plugin=plugin).reply.length == 11
 
 
 def test_a_cffi_that_cannot_start_says_so(find: Find) -> None:
