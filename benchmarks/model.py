@@ -184,7 +184,7 @@ class Case:
         cores: how many the measurement is kept on; 0 leaves it on all of them.
         quick: whether a quick run has it.
         whole: whether a short run makes all its calls too.
-        shares: contestants too slow for as many calls, and which share of them they make.
+        shares: contestants too slow for as many calls, and which share of them they make; "floor" is every Python's.
     """
 
     rows: list[Row]
@@ -205,14 +205,18 @@ class Case:
         step = -1 if number % 2 else 1
         return [names[(number + step * place) % len(names)] for place in range(len(names))]
 
+    def share_of(self, contestant: str) -> float:
+        """Which share of the calls it makes."""
+        return self.shares.get(contestant, self.shares.get(contestant.partition(" ")[0], 1.0))
+
     def calls_of(self, contestant: str, share: float) -> int:
         """How many calls it makes when a run makes `share` of all."""
-        return max(math.ceil(self.calls * (1.0 if self.whole else share) * self.shares.get(contestant, 1.0)), 1)
+        return max(math.ceil(self.calls * (1.0 if self.whole else share) * self.share_of(contestant)), 1)
 
     def tells(self, row: Row, contestant: str, calls: int) -> bool:
         """Whether so many calls tell a row's figure: a percentile by those above it, the worst if all made as many."""
         if row.above == 0:
-            return self.shares.get(contestant, 1.0) == 1
+            return self.share_of(contestant) == 1
         return row.above is None or calls * row.above >= LEAST_ABOVE
 
 

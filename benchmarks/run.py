@@ -64,10 +64,10 @@ def _print(sections: list[Section], built: Built, facts: dict[str, Any]) -> None
     print(LEGEND)
     for section in sections:
         if text := table(section):
-            print(f"\n## {section.title}\n\n{text}")
+            print(f"\n## {section.title}\n\n{text}", "", *notes([section]), sep="\n")
     if text := pythons_table(sections):
         print(f"\n## The other Pythons, each beside its own floor\n\n{text}")
-    print("", *notes(sections), *(f"in the way: {line}" for line in obstacles(sections)), sep="\n")
+    print("", *(f"in the way of a target: {line}" for line in obstacles(sections)), sep="\n")
     for name in ("go", "rust"):
         print(f"\n{verdict(beside(sections, name))}")
     if text := behind(beside(sections, "go")):

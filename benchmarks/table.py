@@ -161,16 +161,17 @@ def notes(sections: Sequence[Section]) -> list[str]:
 
 def _fewer(rows: Sequence[Row]) -> list[str]:
     """Who is so slow that it makes a part of the calls only."""
-    parts = {
-        name: f"{calls / max(row.calls.values()):.2g}"
-        for row in rows
-        for name, calls in row.calls.items()
-        if calls < max(row.calls.values())
-    }
+    parts: dict[str, set[float]] = {}
+    for row in rows:
+        most = max(row.calls.values(), default=0)
+        for name, calls in row.calls.items():
+            if calls < most:
+                parts.setdefault(name, set()).add(float(f"{calls / most:.2g}"))
+    said = {name: " to ".join(f"{part:g}" for part in sorted({min(parts[name]), max(parts[name])})) for name in parts}
     return [
-        f"{', '.join(label(name) for name in in_order(list(parts)) if parts[name] == part)}: {float(part):.2g} of the "
-        "calls, and no figure for which these are too few"
-        for part in dict.fromkeys(parts.values())
+        f"{', '.join(label(name) for name in in_order(list(said)) if said[name] == part)}: {part} of the calls, and no "
+        "figure for which these are too few"
+        for part in dict.fromkeys(said.values())
     ]
 
 

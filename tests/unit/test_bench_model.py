@@ -132,6 +132,12 @@ def test_slow_contestants_and_short_runs_make_a_share_of_the_calls() -> None:
     run_all([Section("section", [case])], TOOLS, Plan(rounds=1, share=0.5))
     run_all([Section("section", [case])], TOOLS, Plan(rounds=1, share=0.001))
     assert script.made == [("ours", 500), ("cffi", 25), ("ours", 1), ("cffi", 1)]
+    assert [
+        Case([row()], {}, 1000, shares={"floor": 0.1}).calls_of(f"{name} 3.12", 1.0) for name in ("floor", "ours")
+    ] == [
+        100,
+        1000,
+    ]
 
 
 def test_a_whole_case_makes_all_its_calls_in_a_short_run_too() -> None:

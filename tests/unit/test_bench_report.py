@@ -127,6 +127,10 @@ def test_other_pythons_stand_beside_their_own_floors() -> None:
 def test_notes_and_counts() -> None:
     fewer = "Go: 0.05 of the calls, and no figure for which these are too few"
     assert notes(sections()) == ["near the floor: a note", fewer]
+    given = sections()
+    given[0].cases[0].rows[1].calls = {"ours": 1000, "go": 10, "floor": 10}
+    ranges = [line.partition(" of")[0] for line in notes(given)[1:]]
+    assert ranges == ["Go: 0.01 to 0.05", "floor: 0.01"]
     assert count_targets(sections()) == {"met": 1, "missed": 1, "not measured": 1}
 
 
