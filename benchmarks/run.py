@@ -35,7 +35,7 @@ from benchmarks.table import LEGEND, count_targets, notes, obstacles, pythons_ta
 FOLDER = ROOT / "build/bench"
 RUST_KEYS = "rust_"  # of the rows of Rust hosts; all others are of the C host
 QUICK = Plan(rounds=3, share=0.2, quick=True, limit_s=95)
-FULL = Plan(rounds=7, limit_s=1500)
+FULL = Plan(rounds=7, limit_s=660)
 
 
 def chosen(sections: list[Section], asked: Asked, quick: bool) -> list[Section]:

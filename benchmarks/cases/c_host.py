@@ -52,7 +52,7 @@ def beside_python(tools: Tools) -> Section:
     measure = figures("sync", "latency", *keys, pace=BUSY_PACE_NS, **BUSY)
     return Section(
         f"C host, ABI v1: while another thread computes in Python; a call each {BUSY_PACE_NS // 1000} µs",
-        [Case(rows, who(tools, "v1", "busy", measure), 10_000, 2, shares=BUSY_SHARES)],
+        [Case(rows, who(tools, "v1", "busy", measure, pythons=True), 10_000, 2, shares=BUSY_SHARES)],
     )
 
 
