@@ -31,8 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["PluginImporter"]
 
 _PYC_HEADER_SIZE = 16
-# Of _standard.EXECUTED_BY. From 3.13 on threading knows the main thread, whoever imports it.
-_TOLD_OF_THE_HOST = ("subprocess", "threading") if sys.version_info < (3, 13) else ("subprocess",)
+_TOLD_OF_THE_HOST = ("threading", "subprocess")  # the keys of _standard.EXECUTED_BY
 
 
 class _Finder:

@@ -69,7 +69,7 @@ def start(instance: Instance, archive: bytes, boot: Mapping[str, str], origin: s
     from nylon_ring_py._importer import PluginImporter
 
     if not runs_python():
-        import threading  # noqa: F401  # before 3.13 whoever imports it first is the program's main thread: no worker
+        import threading  # noqa: F401  # whoever imports it first is the program's main thread to it: no worker
     module_name, object_name = _boot_value(boot, "module", origin), _boot_value(boot, "object", origin)
     name = boot.get("name") or module_name
     importer = PluginImporter(archive=archive, name=name, module=module_name, origin=origin)

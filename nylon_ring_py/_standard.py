@@ -1,7 +1,7 @@
 """The modules of the standard library that must be told of the host, as they are imported.
 
-What `threading` takes for its main thread is, before 3.13, the thread that imports it first, and it must outlive all
-others; what `subprocess` starts would inherit the signals that our threads block.
+What `threading` takes for its main thread is the thread that imports it first (from 3.13 on only its native id), and it
+must outlive all others; what `subprocess` starts would inherit the signals that our threads block.
 """
 
 from __future__ import annotations
