@@ -36,7 +36,15 @@ def owned(payload: bytes) -> bytes:
 @plugin.handle_sync("headers")
 def headers(req: Request) -> bytes:
     """On the host's own thread, each header read."""
-    return req.body if all(name in req.headers for name in req.headers) else b""
+    for _name, _value in req.headers.items():
+        pass
+    return req.body
+
+
+@plugin.handle_sync("header")
+def header(req: Request) -> bytes:
+    """On the host's own thread, one header read by its name."""
+    return b"" if req.headers.get("user-agent") == "" else req.body
 
 
 @plugin.handle("pool")

@@ -24,7 +24,9 @@ IN_QUICK = {
     "2 threads",
     "8 threads",
 }
-READING = "ours, all headers read"
+READ = (1, 3, 10, 50)
+GO = "go"
+DECODES = "the Go SDK decodes the whole request before it calls a handler, which then reads no header here"
 
 
 def _bytes_each(size: int) -> int:
@@ -59,9 +61,24 @@ def _headers(tools: Tools) -> list[Case]:
     for count in HEADERS:
         name = f"{count} header{'s' * (count != 1)}"
         row = _row("headers", f"128 B, {name}", "ns", "handle_sync by number of headers", name)
-        case = _case(tools, row, figures("sync", "unary", "ns_per_call", headers=count), 400_000, 1)
-        case.contestants[READING] = figures("headers", "unary", "ns_per_call", headers=count)(OURS)
-        made.append(case)
+        made.append(_case(tools, row, figures("sync", "unary", "ns_per_call", headers=count), 400_000, 1))
+    return [*made, *_read(tools, "header", "one read by its name"), *_read(tools, "headers", "all read")]
+
+
+def _read(tools: Tools, entry: str, what: str) -> list[Case]:
+    """A handler of ours that reads headers, beside Go's call, which has decoded all of them."""
+    made = []
+    for count in READ:
+        name = f"{count} header{'s' * (count != 1)}"
+        row = _row(f"{entry}_read", f"128 B, {name}, {what}", "ns", f"handle_sync, {what}, by number of headers", name)
+        row.note = DECODES
+        both = {OURS: entry, GO: "sync"}
+        contestants = {
+            contestant: figures(of, "unary", "ns_per_call", headers=count)(contestant)
+            for contestant, of in both.items()
+            if contestant in tools.plugins
+        }
+        made.append(Case([row], contestants, 100_000, 1, count == 10))
     return made
 
 
