@@ -43,7 +43,7 @@ WHAT = {
     "below it where it polls, batches, or keeps objects for the next call",
     "c": "the least a plugin in C does",
     "rust": "the least a plugin in Rust does",
-    "go": "a c-shared library through cgo, with what the Go SDK's Handle, HandleSync and HandleRaw do",
+    "go": "a c-shared library through cgo, with what the Go SDK's handlers do",
     "pyo3": "a Rust library that embeds CPython through PyO3",
     "cffi": "a library made by cffi's embedding",
 }

@@ -34,7 +34,7 @@ static const char usage[] =
     "  --body BYTES (128)  --headers N (3)  --abi v1|v1-raw|v2 (v1)  --raw  --json\n"
     "  --reply BYTES (any) how long each reply, or frame of a stream, has to be: another length is a failure\n"
     "  --elsewhere         every call from a thread of its own, none from the host's main thread, which loaded it\n"
-    "  --pace NS (0)       submit, latency: from one call to the next\n"
+    "  --pace NS (0)       submit: from one call to the next; latency: from a reply to the next call\n"
     "  --busy ENTRY --busy-end ENTRY   submit, latency: meanwhile a stream of the first runs, which sends one frame\n"
     "                      when it has begun; a call of the second, answered inside handle, ends it\n";
 

@@ -88,9 +88,10 @@ static void run_latency(bench_lane *l) {
         if (!bench_lane_inside(l)) {
             break;
         }
-        l->samples[l->sample_count++] = (double)(bench_now_ns() - before);
+        uint64_t after = bench_now_ns();
+        l->samples[l->sample_count++] = (double)(after - before);
         if (b->pace_ns > 0) {
-            pace(before + b->pace_ns);
+            pace(after + b->pace_ns); /* after a long one too: what the plugin does meanwhile must come to run */
         }
     }
     if (b->busy != NULL) {

@@ -515,6 +515,12 @@ def test_command_bench_holds_frames_to_their_length() -> None:
     assert "--reply" in done.stderr
 
 
+@pytest.mark.parametrize("kind", ["submit", "latency"])
+def test_command_bench_paces_its_calls(kind: str) -> None:
+    done = nrhost("bench", PLUGIN, "echo", "--kind", kind, "--calls", "20", "--pace", "1000000", "--json")
+    assert json.loads(done.stdout)["calls_per_s"] < 1001
+
+
 def test_command_bench_takes_no_err_for_the_first_reply() -> None:
     done = nrhost("bench", PLUGIN, "error", "--kind", "load")
     assert done.returncode == 1
