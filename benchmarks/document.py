@@ -85,6 +85,8 @@ the same one on another day, has other figures; the ratios are what lasts.
   their time from the calls. Python's own threads are kept on it as well.
 - In our plugins Python changes threads every 50 µs, as in every plugin that is built with this package; the floor, PyO3
   and cffi have CPython's 5 ms.
+- Handlers read the body alone, but where a row says that headers are read. The Go SDK decodes the whole request before
+  it calls a handler; ours decodes what is asked for.
 - The hosts copy what they are sent, all of it, but for `call_response_bytes`, which takes long replies over.
 
 {contestants}
