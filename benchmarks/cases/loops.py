@@ -21,6 +21,7 @@ IDLE_LIMIT_KIB = 20 * 1024
 
 ASYNCIO, POOL, HOOK = "bare asyncio", "ours, pool", "ours, stream_data hook"
 CODECS = "msgspec, orjson"
+GOROUTINES = "of Go each call is a goroutine of its own"
 BACK_AT_ONCE = (
     "the peers send a frame back inside stream_data, on the host's own thread, as Go's SDK does: none crosses from "
     "one thread to another; ours goes to a handler on a thread of its own, which may wait for the next one"
@@ -56,13 +57,15 @@ def _bare_tasks(tools: Tools, calls: int) -> list[float]:
     return [float(_script("bare_tasks.py", "tasks", "--calls", calls, "--window", IN_FLIGHT)["calls_per_s"])]
 
 
-def _tasks() -> Case:
+def _tasks(tools: Tools) -> Case:
+    in_flight = figures("pool", "throughput", "calls_per_s", window=IN_FLIGHT)
     contestants = {
         OURS: _loop("task", "throughput", "calls_per_s", window=IN_FLIGHT),
+        **{name: measure for name, measure in who(tools, "v1", "pool", in_flight).items() if name == "go"},
         ASYNCIO: _bare_tasks,
         POOL: _pool("throughput", "calls_per_s", window=IN_FLIGHT),
     }
-    row = Row("async.tasks", "async def, 1,000 in flight", "/s", (at_least(500e3),))
+    row = Row("async.tasks", "async def, 1,000 in flight", "/s", (at_least(500e3),), note=GOROUTINES)
     return Case([row], contestants, 200_000, 2)
 
 
@@ -115,7 +118,7 @@ def loops(tools: Tools) -> Section:
     return Section(
         "Coroutines, duplex streams, executors, codecs",
         [
-            _tasks(),
+            _tasks(tools),
             Case([frames], {OURS: _loop("async_gen", "stream", "frames_per_s")}, 400_000 // FRAMES, 2),
             _echo(tools, "async Stream, echo, 1 stream: frames", "async_echo", 1),
             _echo(tools, f"async Stream, echo, {MANY_STREAMS} streams", "async_echo", MANY_STREAMS),
