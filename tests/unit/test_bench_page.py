@@ -15,6 +15,7 @@ import pytest
 sys.path.append(str(Path(__file__).resolve().parents[2]))
 
 from benchmarks.document import document, refusal
+from benchmarks.document import main as document_command
 from benchmarks.facts import HOSTS, told
 from benchmarks.model import Case, Point, Row, Section, at_most
 from benchmarks.page import page
@@ -190,3 +191,20 @@ def test_a_run_in_part_is_refused_a_document(changed: dict[str, Any], why: str) 
     assert refusal(facts).endswith(why)
     if "asked" in changed:
         assert any(line.startswith("in part: ") for line in told(facts))
+
+
+def test_the_command_writes_no_document_of_a_run_in_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    figures, out = tmp_path / "bench.json", tmp_path / "document.md"
+    monkeypatch.setattr(sys, "argv", ["document.py", str(figures), str(out)])
+    written = report()
+    figures.write_text(json.dumps(written))
+    assert document_command() == 0
+    assert out.read_text() == document(written)
+    out.unlink()
+    written["facts"]["asked"]["only"] = "c."
+    figures.write_text(json.dumps(written))
+    assert document_command() == 1
+    assert "a document is of a whole run" in capsys.readouterr().err
+    assert not out.exists()
