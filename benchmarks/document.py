@@ -176,6 +176,8 @@ def refusal(facts: Mapping[str, Any]) -> str:
         why.append("a quick run")
     elif facts["share"] < 1:
         why.append(f"{facts['share']:g} of the calls")
+    if facts["rounds"] < 2:
+        why.append("a single round, which has no spread")
     return f"a document is of a whole run, and this one is in part: {'; '.join(why)}" if why else ""
 
 

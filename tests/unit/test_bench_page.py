@@ -183,11 +183,13 @@ def test_the_document_names_the_rows_in_which_go_is_ahead() -> None:
         ({"asked": {"only": "", "peers": [], "hosts": list(HOSTS)}}, f"without the peers {', '.join(PEERS)}"),
         ({"quick": True, "share": 0.2}, "a quick run"),
         ({"share": 0.5}, "0.5 of the calls"),
+        ({"rounds": 1}, "a single round, which has no spread"),
     ],
 )
 def test_a_run_in_part_is_refused_a_document(changed: dict[str, Any], why: str) -> None:
-    assert refusal(FACTS) == ""
-    facts = {**FACTS, "rounds": 7, "took_s": 1.0, **changed}
+    whole = {**FACTS, "rounds": 7, "took_s": 1.0}
+    assert refusal(whole) == ""
+    facts = {**whole, **changed}
     assert refusal(facts).endswith(why)
     if "asked" in changed:
         assert any(line.startswith("in part: ") for line in told(facts))
