@@ -54,7 +54,7 @@ def beside_python(tools: Tools) -> Section:
     With a pause after each call: in one burst most of them are over before the thread that computes is back.
     """
     plot = "handle_sync while Python is busy"
-    keys = {"p50_ns": "p50", "p99_ns": "p99", "p999_ns": "p99.9", "max_ns": "worst"}
+    keys = {"p50_ns": "p50", "p90_ns": "p90", "p99_ns": "p99", "p999_ns": "p99.9", "max_ns": "worst"}
     rows = [
         Row(f"c.sync_busy.{name}", f"handle_sync, {name}", "ns", (), Point(plot, name), WAITS) for name in keys.values()
     ]

@@ -132,6 +132,7 @@ static const char *in_percentiles(const bench *b, json *out, void (*run)(bench_l
     if (fault == NULL) {
         bench_write_rate(b, &t, out);
         json_number(out, "p50_ns", bench_percentile(&t, 0.5));
+        json_number(out, "p90_ns", bench_percentile(&t, 0.9));
         json_number(out, "p99_ns", bench_percentile(&t, 0.99));
         json_number(out, "p999_ns", bench_percentile(&t, 0.999));
         json_number(out, "p9999_ns", bench_percentile(&t, 0.9999));

@@ -471,6 +471,7 @@ def test_command_stream_and_info() -> None:
         ("unary", "echo", "ns_per_call"),
         ("raw", "echo", "ns_per_call"),
         ("fast", "echo", "ns_per_call"),
+        ("submit", "deferred", "p90_ns"),
         ("submit", "deferred", "p999_ns"),
         ("throughput", "deferred", "calls_per_s"),
         ("roundtrip", "deferred", "p99_ns"),
