@@ -11,8 +11,8 @@ FRAMES = 1000  # of one stream of `gen`
 LONGEST_TAIL_NS = 1e6
 BUSY_PACE_NS = 100_000
 WAITS = (
-    "ours has Python switch threads every 50 µs, the others leave it at the 5 ms that it comes with; on cores that other "
-    "processes hold, the thread that computes hardly runs, and few calls wait for it"
+    "ours has Python switch threads every 50 µs, the others leave it at the 5 ms that it comes with; on cores that "
+    "other processes hold, the thread that computes hardly runs, and few calls wait for it"
 )
 CHECKS = (
     "what is between the two is what the floor leaves out: the host's pointers are checked, the entry is found by its "
