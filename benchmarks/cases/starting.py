@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import statistics
 from pathlib import Path
 
 from benchmarks.contestants import who
@@ -13,10 +14,12 @@ from benchmarks.tools import Tools
 PYTHON = "python -I -c pass"
 PYTHON_INSIDE = "python, without process start and end"
 EMPTY = "/bin/true"
+LOADS = 5  # processes of each in a round
 CLOCKS = (
-    "a plugin's clock runs inside a process that is there; that of `python -I -c pass` has in it the process's start "
-    "and end, Python's finalisation and the pipes of who started it. Without process start and end is `python -I -c "
-    f"'import os; os._exit(0)'` less what `{EMPTY}` takes"
+    "the calls are processes with one each, and a round's figure is their median; a plugin's clock runs inside a "
+    "process that is there; that of `python -I -c pass` has in it the process's start and end, Python's finalisation "
+    "and the pipes of who started it. Without process start and end is `python -I -c 'import os; os._exit(0)'` less "
+    f"what `{EMPTY}` takes"
 )
 FURTHER = 8  # plugins after the first
 FURTHER_NS = 2e6
@@ -34,24 +37,24 @@ def _load(contestant: str) -> Measure:
     """Once before, so that every contestant's files are in memory, whoever else has used them."""
 
     def measure(tools: Tools, calls: int) -> list[float]:
-        tools.bench(contestant, "sync", "load")
-        found = tools.bench(contestant, "sync", "load")
-        return [float(found["first_reply_ns"]), float(found["rss_kib"])]
+        found = [tools.bench(contestant, "sync", "load") for _ in range(1 + calls)][1:]
+        return [statistics.median(float(each[key]) for each in found) for key in ("first_reply_ns", "rss_kib")]
 
     return measure
 
 
-def _python(tools: Tools, calls: int) -> list[float | None]:
-    command = [tools.python, "-I", "-c", "pass"]
+def _median_wall_ns(command: list[str], times: int) -> float:
     wall_ns(command)
-    return [wall_ns(command), None]
+    return statistics.median(wall_ns(command) for _ in range(times))
+
+
+def _python(tools: Tools, calls: int) -> list[float | None]:
+    return [_median_wall_ns([tools.python, "-I", "-c", "pass"], calls), None]
 
 
 def _python_inside(tools: Tools, calls: int) -> list[float | None]:
-    python, empty = [tools.python, "-I", "-c", "import os; os._exit(0)"], [EMPTY]
-    for command in (python, empty):
-        wall_ns(command)
-    return [max(wall_ns(python) - wall_ns(empty), 0.0), None]
+    python = _median_wall_ns([tools.python, "-I", "-c", "import os; os._exit(0)"], calls)
+    return [max(python - _median_wall_ns([EMPTY], calls), 0.0), None]
 
 
 def _build_further(tools: Tools, contestant: str, python: str) -> list[Path]:
@@ -118,7 +121,7 @@ def starting(tools: Tools) -> Section:
     return Section(
         "Start and memory",
         [
-            Case(first, loads, 1),
+            Case(first, loads, LOADS),
             Case(further, _every_further(tools), 1),
             Case([rest], who(tools, "v1", "pool", _at_rest), AT_REST_CALLS),
             Case([Row("build", "build-plugin, one file", "ns", (at_most(1e9),))], {OURS: _build}, 1),

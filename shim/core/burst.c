@@ -9,6 +9,12 @@
 /* What giving the GIL up and taking it again costs is some 50 ns: of a frame that takes longer than this, nothing. */
 enum { QUICK_NS = 2000 };
 
+/* As many as a generator gives in this time are a burst: none waits longer for the others. */
+enum { BURST_NS = 16 * QUICK_NS };
+
+/* Of a generator that is not quick, each so-many-th pull is timed. */
+enum { PULLS_TO_TIME = 16 };
+
 /* How long frames may lie; they are looked at as often. */
 enum { LEFT_MAX_NS = 1000 * 1000 };
 
@@ -127,12 +133,18 @@ static void enlist(nrpy_burst *burst) {
     pthread_mutex_unlock(&list_lock);
 }
 
-void nrpy_burst_begin(nrpy_burst *burst, nrpy_exchange *exchange) {
+/* How many frames a burst has where one takes so long. */
+static unsigned limit_for(const nrpy_exchange *exchange, int64_t taken_ns) {
     size_t room = nrpy_exchange_max_buffered(exchange);
+    unsigned most = room < NRPY_BURST_MAX ? (unsigned)room : NRPY_BURST_MAX;
+    return taken_ns * most <= BURST_NS ? most : (unsigned)(BURST_NS / taken_ns);
+}
+
+void nrpy_burst_begin(nrpy_burst *burst, nrpy_exchange *exchange) {
     burst->exchange = exchange;
     atomic_init(&burst->state, BURST_OWN);
     atomic_init(&burst->times_left, 0);
-    burst->limit = room < NRPY_BURST_MAX ? (unsigned)room : NRPY_BURST_MAX;
+    burst->limit = limit_for(exchange, QUICK_NS);
     burst->count = burst->pulls = burst->quick_pulls = burst->times_seen = 0;
     burst->seen_ns = 0;
     burst->link = NULL;
@@ -203,6 +215,9 @@ static PySendResult pull(nrpy_burst *burst, PyObject *generator, PyObject **valu
 static void note_pace(nrpy_burst *burst, int64_t taken_ns) {
     unsigned pauses = burst->exchange->pauses;
     bool is_due = pauses == 0 || burst->pulls > (unsigned)PULLS_AFTER_PAUSE << pauses;
+    if (taken_ns < QUICK_NS) {
+        burst->limit = limit_for(burst->exchange, taken_ns);
+    }
     bool is_quick = taken_ns < QUICK_NS && is_due && burst->limit > 1 && !nrpy_clock_is_manual();
     if (is_quick && burst->link == NULL) {
         enlist(burst);
@@ -212,7 +227,7 @@ static void note_pace(nrpy_burst *burst, int64_t taken_ns) {
 
 PySendResult nrpy_burst_pull(nrpy_burst *burst, PyObject *generator, PyObject **value) {
     /* The one that begins a burst, and now and then one of a generator that is not quick. */
-    bool is_timed = burst->quick_pulls > 0 ? burst->count == 0 : burst->pulls % NRPY_BURST_MAX == 0;
+    bool is_timed = burst->quick_pulls > 0 ? burst->count == 0 : burst->pulls % PULLS_TO_TIME == 0;
     burst->pulls++;
     if (!is_timed) {
         return pull(burst, generator, value);

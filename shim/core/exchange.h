@@ -130,7 +130,7 @@ static inline bool nrpy_exchange_has_ended(nrpy_exchange *exchange) {
 bool nrpy_exchange_send(nrpy_exchange *exchange, NrStatus status, const void *bytes, uint64_t length, bool may_send);
 
 /* How many frames a generator's burst has at most. */
-enum { NRPY_BURST_MAX = 16 };
+enum { NRPY_BURST_MAX = 64 };
 
 /* Sends frames of a stream, in order and none a terminal. As nrpy_exchange_send, on a thread that may enter the host. */
 bool nrpy_exchange_send_frames(nrpy_exchange *exchange, const NrBytes *frames, unsigned count);
