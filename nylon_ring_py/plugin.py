@@ -18,7 +18,6 @@ from nylon_ring_py.settings import (
     MAX_VERSION_BYTES,
     Settings,
 )
-from nylon_ring_py.state import State
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,6 +45,7 @@ if TYPE_CHECKING:
     )
     from nylon_ring_py.lifespan import Context
     from nylon_ring_py.response import Payload, Response
+    from nylon_ring_py.state import State
     from nylon_ring_py.stats import Stats
 
 
@@ -470,6 +470,8 @@ class Plugin:
         Raises:
             NotBoundError: no host has loaded the plugin.
         """
+        from nylon_ring_py.state import State
+
         return State(self._bound_instance("state"), sid)
 
     def __repr__(self) -> str:
