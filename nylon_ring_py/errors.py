@@ -118,11 +118,11 @@ def describe_exception(exc: BaseException) -> tuple[int, bytes]:
 def _status_of(exc: BaseException) -> int:
     if not isinstance(exc, NylonRingError):
         return _ERR
-    from nylon_ring_py.status import Status, sendable_status
-
     try:
+        from nylon_ring_py.status import Status, sendable_status
+
         status = sendable_status(exc.status)
-    except Exception:  # a subclass may have put anything there
+    except Exception:  # a subclass may have put anything there, and an import needs memory and a descriptor
         return _ERR
     return _ERR if status in (Status.OK, Status.STREAM_END) else int(status)
 

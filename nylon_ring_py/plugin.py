@@ -18,6 +18,7 @@ from nylon_ring_py.settings import (
     MAX_VERSION_BYTES,
     Settings,
 )
+from nylon_ring_py.state import State
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,7 +46,6 @@ if TYPE_CHECKING:
     )
     from nylon_ring_py.lifespan import Context
     from nylon_ring_py.response import Payload, Response
-    from nylon_ring_py.state import State
     from nylon_ring_py.stats import Stats
 
 
@@ -470,8 +470,6 @@ class Plugin:
         Raises:
             NotBoundError: no host has loaded the plugin.
         """
-        from nylon_ring_py.state import State
-
         return State(self._bound_instance("state"), sid)
 
     def __repr__(self) -> str:

@@ -88,7 +88,7 @@ static int check_same_core(void) {
 }
 
 int nrpy_names_load(void) {
-    if (nrpy_names.no_wait != NULL) {
+    if (nrpy_names.state_type != NULL) {
         return 0;
     }
     if (check_same_core() != 0) {
@@ -100,6 +100,8 @@ int nrpy_names_load(void) {
         .handler_error = attribute_of("nylon_ring_py.errors", "HandlerError"),
         .call_ended_error = attribute_of("nylon_ring_py.errors", "CallEndedError"),
         .stream_full_error = attribute_of("nylon_ring_py.errors", "StreamFullError"),
+        .request_module = PyImport_ImportModule("nylon_ring_py.request"),
+        .state_type = attribute_of("nylon_ring_py.state", "State"),
         .call_variable = PyContextVar_New("nylon_ring_call", NULL),
         .no_wait = nrpy_stream_wait_new(NULL, NRPY_WAIT_NOTHING, NULL),
     };
@@ -161,27 +163,20 @@ int nrpy_names_load_asyncio(void) {
 }
 
 PyObject *nrpy_call_helper(const char *helper, PyObject *argument) {
-    static PyObject *module; /* never dropped, as the names; few plugins need it, and a host waits for imports */
-    if (module == NULL) {
-        PyObject *imported = PyImport_ImportModule("nylon_ring_py.request");
-        if (imported == NULL) {
-            return NULL;
-        }
-        Py_XSETREF(module, imported);
-    }
-    return PyObject_CallMethod(module, helper, "(O)", argument);
+    /* An author's test makes requests where no plugin was ever loaded. */
+    PyObject *module = nrpy_names.request_module != NULL ? Py_NewRef(nrpy_names.request_module)
+                                                         : PyImport_ImportModule("nylon_ring_py.request");
+    PyObject *result = module != NULL ? PyObject_CallMethod(module, helper, "(O)", argument) : NULL;
+    Py_XDECREF(module);
+    return result;
 }
 
 PyObject *nrpy_make_state(PyObject *instance, uint64_t sid) {
-    static PyObject *type; /* likewise */
-    if (type == NULL) {
-        PyObject *imported = attribute_of("nylon_ring_py.state", "State");
-        if (imported == NULL) {
-            return NULL;
-        }
-        Py_XSETREF(type, imported);
-    }
-    return PyObject_CallFunction(type, "OK", instance, (unsigned long long)sid);
+    PyObject *type =
+        nrpy_names.state_type != NULL ? Py_NewRef(nrpy_names.state_type) : attribute_of("nylon_ring_py.state", "State");
+    PyObject *state = type != NULL ? PyObject_CallFunction(type, "OK", instance, (unsigned long long)sid) : NULL;
+    Py_XDECREF(type);
+    return state;
 }
 
 /* ---- the module ---- */

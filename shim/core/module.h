@@ -17,8 +17,10 @@ typedef struct nrpy_python_names {
     PyObject *handler_error;
     PyObject *call_ended_error;
     PyObject *stream_full_error;
+    PyObject *request_module;
+    PyObject *state_type;
     PyObject *call_variable; /* the contextvar that holds a task's runner */
-    PyObject *no_wait;       /* an awaitable that is done; set with all above it */
+    PyObject *no_wait;       /* an awaitable that is done */
 
     /* only once a plugin has event loops */
     PyObject *task_type;     /* task_type.h */
