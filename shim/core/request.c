@@ -255,25 +255,20 @@ static PyObject *get_headers_raw(PyObject *object, void *closure) {
     return raw;
 }
 
-/* A field that nylon_ring_py.request builds from another one. */
-static PyObject *derived_field(PyObject **field, const char *helper, PyObject *source) {
-    if (source == NULL) {
-        return NULL;
-    }
-    if (*field == NULL) {
-        PyObject *made = nrpy_call_helper(helper, source);
-        if (made == NULL || *field != NULL) {
-            Py_XDECREF(made);
+static PyObject *get_args(PyObject *object, void *closure) {
+    request *self = (request *)object;
+    if (self->args == NULL) {
+        PyObject *query = get_query(object, closure);
+        PyObject *made = query != NULL ? nrpy_call_helper("parse_args", query) : NULL;
+        Py_XDECREF(query);
+        /* A thread switch meanwhile may have let another reader come first: its arguments stand. */
+        if (self->args == NULL) {
+            self->args = made;
         } else {
-            *field = made;
+            Py_XDECREF(made);
         }
     }
-    Py_DECREF(source);
-    return Py_XNewRef(*field);
-}
-
-static PyObject *get_args(PyObject *object, void *closure) {
-    return derived_field(&((request *)object)->args, "parse_args", get_query(object, closure));
+    return Py_XNewRef(self->args);
 }
 
 static PyObject *decode_body(PyObject *object, const char *helper) {

@@ -3,7 +3,8 @@
 //! the host's own request and bytes, and copy what outlives the call.
 //!
 //! `sync` and `raw` echo inside `handle`; `pool` echoes a copy on one worker behind an `mpsc` channel, where the guide
-//! starts a thread for each call; the worker polls for as long as ours does before it parks; `gen` sends its thousand frames inside `handle`, which is quickest: a v1 host takes all;
+//! starts a thread for each call; the worker polls for as long as ours does before it parks; `gen` sends its thousand
+//! frames inside `handle`, which is quickest: a v1 host takes all;
 //! `gen_worker` sends them on the worker; `echo` sends each frame back inside `stream_data`.
 //!
 //! Left out: a second instance in one image, and ABI v2.
